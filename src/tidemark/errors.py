@@ -32,7 +32,7 @@ class AttachError(TidemarkError):
 
 
 class TrackerError(TidemarkError):
-    """This machine lacks the tracker that was asked for."""
+    """The machine lacks the tracker that was asked for."""
 
     exit_code = 6
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import StorageError, TidemarkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-from contextlib import contextmanager
+    from pathlib import Path
 
 SCHEMA = 1
 

@@ -1,0 +1,65 @@
+# Tidemark's commands. `make help` lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+NATIVE := build/native
+SANITIZED := build/sanitized
+CORES ?= all
+CONFIG ?= config/config.yaml
+PROTOS := src/tidemark/proto/criu.proto src/tidemark/proto/tracking.proto
+C_SOURCES = $(shell git ls-files 'native/*.[ch]')
+RULES = Snakefile $(wildcard workflow/rules/*.smk)
+
+# A run leaves nothing of the user's behind in these, and takes nothing from them.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: .venv/run ## set up, then run the workloads of CONFIG on CORES, to results/report.html
+	tidemark run --cores $(CORES) --configfile $(CONFIG)
+
+.PHONY: setup
+setup: .venv/run .venv/test ## set up only: Debian packages, virtual environment, native library
+
+.PHONY: test
+test: .venv/run .venv/test ## set up, then check everything: style, types, native, unit and live tests
+	$(BIN)/python tools/check.py
+
+.PHONY: lint
+lint: .venv/run .venv/test ## formatters, linters and types only
+	$(BIN)/python tools/check.py style
+
+.PHONY: format
+format: .venv/test ## set all sources as the linters want them
+	ruff format .
+	ruff check --fix .
+	clang-format -i $(C_SOURCES)
+	snakefmt $(RULES)
+
+.PHONY: protos
+protos: .venv/test ## make the protobuf modules from the .proto files
+	python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src $(PROTOS)
+
+.PHONY: clean
+clean: ## remove what was built; results stay
+	rm -rf .venv build
+
+# What a run needs. A change of the native library or of the dependencies builds it anew.
+.venv/run: pyproject.toml CMakeLists.txt $(wildcard native/*.[ch] native/*.txt native/python/*)
+	tools/debian-packages.sh build
+	test -x $(BIN)/python || python3 -m venv .venv
+	$(BIN)/pip install -q -U pip
+	$(BIN)/pip install -q --group build
+	$(BIN)/pip install -q --no-build-isolation -e '.[workflow]'
+	touch $@
+
+# What the tests need besides.
+.venv/test: .venv/run
+	tools/debian-packages.sh test
+	$(BIN)/pip install -q --group test --group lint
+	touch $@

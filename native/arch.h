@@ -1,0 +1,69 @@
+/*
+ * What injecting a system call needs to know of the processor: its instruction, and where
+ * number, arguments and result stand (syscall(2)).
+ */
+#ifndef TM_ARCH_H
+#define TM_ARCH_H
+
+#include <stdint.h>
+#include <string.h>
+#include <sys/user.h>
+
+#if defined(__x86_64__)
+
+#define TM_SYSCALL_INSTRUCTION {0x0f, 0x05}
+
+struct tm_registers {
+	struct user_regs_struct user;
+};
+
+static inline void tm_registers_call(struct tm_registers *registers, uint64_t instruction,
+				     long number, const uint64_t arguments[6])
+{
+	struct user_regs_struct *user = &registers->user;
+
+	user->rip = instruction;
+	user->rax = (unsigned long long)number;
+	/* Not within a system call: or the kernel would restart the one it was in. */
+	user->orig_rax = ~0ULL;
+	user->rdi = arguments[0];
+	user->rsi = arguments[1];
+	user->rdx = arguments[2];
+	user->r10 = arguments[3];
+	user->r8 = arguments[4];
+	user->r9 = arguments[5];
+}
+
+static inline int64_t tm_registers_result(const struct tm_registers *registers)
+{
+	return (int64_t)registers->user.rax;
+}
+
+#elif defined(__aarch64__)
+
+#define TM_SYSCALL_INSTRUCTION {0x01, 0x00, 0x00, 0xd4} /* svc #0 */
+
+struct tm_registers {
+	struct user_regs_struct user;
+};
+
+static inline void tm_registers_call(struct tm_registers *registers, uint64_t instruction,
+				     long number, const uint64_t arguments[6])
+{
+	struct user_regs_struct *user = &registers->user;
+
+	user->pc = instruction;
+	memcpy(user->regs, arguments, 6 * sizeof(arguments[0]));
+	user->regs[8] = (unsigned long long)number;
+}
+
+static inline int64_t tm_registers_result(const struct tm_registers *registers)
+{
+	return (int64_t)registers->user.regs[0];
+}
+
+#else
+#error "Tidemark knows how to inject system calls on x86-64 and arm64 only"
+#endif
+
+#endif

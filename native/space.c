@@ -1,0 +1,79 @@
+/* An address space under a tracker: the interface behind which the trackers stand. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static const struct tm_tracker *const trackers[] = {&tm_uffd_wp, &tm_soft_dirty};
+
+static const struct tm_tracker *find_tracker(const char *name, struct tm_error *error)
+{
+	for (size_t i = 0; i < sizeof(trackers) / sizeof(trackers[0]); i++)
+		if (strcmp(trackers[i]->name, name) == 0)
+			return trackers[i];
+	tm_fail(error, TM_UNSUPPORTED, "no tracker is called %s", name);
+	return NULL;
+}
+
+int tm_tracker_probe(const char *tracker, struct tm_error *error)
+{
+	const struct tm_tracker *found = find_tracker(tracker, error);
+
+	return found ? found->probe(error) : error->code;
+}
+
+int tm_space_open(const char *tracker, int pid, int tid, struct tm_space **ret,
+		  struct tm_error *error)
+{
+	const struct tm_tracker *found = find_tracker(tracker, error);
+	struct tm_space *space;
+	int code;
+
+	if (!found)
+		return error->code;
+	space = malloc(sizeof(*space));
+	if (!space)
+		return tm_fail(error, TM_MEMORY, "open an address space");
+	*space = (struct tm_space){
+		.tracker = found, .pid = pid, .tid = tid, .pagemap = -1, .uffd = -1};
+	code = tm_open_proc(tid, "pagemap", O_RDONLY, &space->pagemap, error);
+	if (code == TM_OK)
+		code = found->open(space, error);
+	if (code != TM_OK) {
+		tm_space_close(space);
+		return code;
+	}
+	*ret = space;
+	return TM_OK;
+}
+
+void tm_space_close(struct tm_space *space)
+{
+	if (!space)
+		return;
+	/* The last descriptor of a userfaultfd unregisters everything: userfaultfd(2). */
+	tm_close(&space->uffd);
+	tm_close(&space->pagemap);
+	free(space);
+}
+
+int tm_space_cover(struct tm_space *space, struct tm_span span, struct tm_error *error)
+{
+	return space->tracker->cover(space, span, error);
+}
+
+int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t count,
+		 struct tm_error *error)
+{
+	return space->tracker->arm(space, spans, count, error);
+}
+
+int tm_space_scan(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
+		  struct tm_bitmap *unsure, struct tm_error *error)
+{
+	return space->tracker->scan(space, view, written, unsure, error);
+}

@@ -1,0 +1,265 @@
+/* The uffd-wp tracker on another process: what is seen, and that nothing is left behind. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "check.h"
+
+enum { PAGES = 600 };
+
+static void store_when_told(unsigned char *memory, struct check_child *child)
+{
+	size_t size = tm_page_size();
+	volatile unsigned char seen = 0;
+
+	for (;;) {
+		check_wait_go(child);
+		memory[3 * size] = 9;
+		for (size_t page = 100; page < 200; page++)
+			memory[page * size + 1] = 9;
+		memory[(PAGES - 1) * size] = 9;
+		seen = memory[50 * size]; /* a read is not a write */
+		(void)seen;
+		check_done(child);
+	}
+}
+
+static struct tm_view view_of(const unsigned char *memory, uint64_t first, uint64_t count)
+{
+	uint64_t start = (uintptr_t)memory + first * tm_page_size();
+
+	return (struct tm_view){
+		.start = start, .end = start + count * tm_page_size(), .page = first};
+}
+
+static struct tm_span span_of(const unsigned char *memory)
+{
+	return (struct tm_span){(uintptr_t)memory, (uintptr_t)memory + PAGES * tm_page_size()};
+}
+
+static struct tm_space *open_armed(pid_t pid, const unsigned char *memory)
+{
+	struct tm_space *space;
+	struct tm_span span = span_of(memory);
+	struct tm_error error;
+
+	CHECK_OK(tm_space_open("uffd-wp", pid, pid, &space, &error));
+	CHECK_OK(tm_space_cover(space, span, &error));
+	CHECK_OK(tm_space_arm(space, &span, 1, &error));
+	return space;
+}
+
+static void let_it_store(struct check_child *child)
+{
+	struct tm_error error;
+	struct tm_event event;
+
+	CHECK_OK(tm_tracee_continue(child->pid, 0, &error));
+	check_go(child);
+	CHECK_OK(tm_tracee_interrupt(child->pid, &error));
+	CHECK_OK(tm_tracee_wait(child->pid, true, &event, &error));
+	CHECK(event.kind == TM_EVENT_STOPPED);
+}
+
+static void sees_exactly_the_pages_that_were_stored_to(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct check_child child;
+	struct tm_bitmap *written = tm_bitmap_create(PAGES);
+	struct tm_view view = view_of(memory, 0, PAGES);
+	struct tm_span span = span_of(memory);
+	struct tm_space *space;
+	struct tm_error error;
+
+	check_start(&child, store_when_told, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 0);
+	let_it_store(&child);
+	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 102 && tm_bitmap_test(written, 3));
+	CHECK(tm_bitmap_test(written, 100) && tm_bitmap_test(written, 199));
+	CHECK(tm_bitmap_test(written, PAGES - 1) && !tm_bitmap_test(written, 50));
+	tm_bitmap_clear(written, 0, PAGES);
+	CHECK_OK(tm_space_arm(space, &span, 1, &error));
+	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 0);
+	tm_space_close(space);
+	tm_bitmap_destroy(written);
+	check_end(&child);
+	munmap(memory, PAGES * tm_page_size());
+}
+
+static void a_view_reports_only_its_own_pages(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct check_child child;
+	struct tm_bitmap *written = tm_bitmap_create(PAGES);
+	struct tm_view view = view_of(memory, 150, 100);
+	struct tm_space *space;
+	struct tm_error error;
+
+	check_start(&child, store_when_told, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	let_it_store(&child);
+	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 50);
+	view.page = PAGES - 40; /* a bitmap too short for the view */
+	CHECK(tm_space_scan(space, &view, written, NULL, &error) == TM_BOUNDS);
+	tm_space_close(space);
+	tm_bitmap_destroy(written);
+	check_end(&child);
+	munmap(memory, PAGES * tm_page_size());
+}
+
+static void sees_writes_that_the_kernel_makes(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	size_t size = tm_page_size();
+	struct check_child child;
+	struct tm_bitmap *written = tm_bitmap_create(PAGES);
+	struct tm_view view = view_of(memory, 0, PAGES);
+	struct iovec local = {.iov_base = "x", .iov_len = 1};
+	struct iovec remote = {.iov_base = memory + 7 * size, .iov_len = 1};
+	struct tm_space *space;
+	struct tm_error error;
+
+	check_start(&child, store_when_told, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	CHECK(process_vm_writev(child.pid, &local, 1, &remote, 1, 0) == 1);
+	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 1 && tm_bitmap_test(written, 7));
+	tm_space_close(space);
+	tm_bitmap_destroy(written);
+	check_end(&child);
+	munmap(memory, PAGES * size);
+}
+
+static void map_over_a_part(unsigned char *memory, struct check_child *child)
+{
+	size_t size = tm_page_size();
+
+	check_wait_go(child);
+	memory[10 * size] = 9;
+	if (mmap(memory + 10 * size, size, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		_exit(1);
+	check_done(child);
+	pause();
+}
+
+static void says_that_a_mapping_is_not_covered_any_more(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct check_child child;
+	struct tm_bitmap *written = tm_bitmap_create(PAGES);
+	struct tm_view replaced = view_of(memory, 10, 1), rest = view_of(memory, 11, PAGES - 11);
+	struct tm_space *space;
+	struct tm_error error;
+
+	check_start(&child, map_over_a_part, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	let_it_store(&child);
+	CHECK(tm_space_scan(space, &replaced, written, NULL, &error) == TM_CHANGED);
+	CHECK(error.address == replaced.start);
+	CHECK_OK(tm_space_scan(space, &rest, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 0);
+	tm_space_close(space);
+	tm_bitmap_destroy(written);
+	check_end(&child);
+	munmap(memory, PAGES * tm_page_size());
+}
+
+static int count_descriptors(pid_t pid)
+{
+	char path[64];
+	DIR *directory;
+	int count = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	directory = opendir(path);
+	CHECK(directory);
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+static void leaves_nothing_in_the_target(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct check_child child, second;
+	struct tm_space *space, *again;
+	struct tm_span span = span_of(memory);
+	struct tm_error error;
+	int before;
+
+	check_start(&child, store_when_told, memory);
+	check_start(&second, store_when_told, memory);
+	before = count_descriptors(child.pid);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	CHECK(count_descriptors(child.pid) == before);
+	/* A second tracker is refused, not silently robbed. */
+	CHECK_OK(tm_space_open("uffd-wp", child.pid, child.pid, &again, &error));
+	CHECK(tm_space_cover(again, span, &error) == TM_TRACED);
+	tm_space_close(again);
+	tm_space_close(space);
+	/* When the first has gone, the field is free. */
+	space = open_armed(child.pid, memory);
+	tm_space_close(space);
+	CHECK_OK(tm_tracee_detach(child.pid, 0, &error));
+	check_go(&child);
+	CHECK(count_descriptors(child.pid) == before);
+	check_end(&child);
+	check_end(&second);
+	munmap(memory, PAGES * tm_page_size());
+}
+
+static void tells_which_pages_the_page_table_holds(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct check_child child;
+	struct tm_bitmap *present = tm_bitmap_create(PAGES);
+	struct tm_view view = view_of(memory, 0, PAGES);
+	struct tm_space *space;
+	struct tm_error error;
+
+	check_start(&child, store_when_told, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	let_it_store(&child);
+	/* Markers of protection in empty entries must not look like pages. */
+	CHECK_OK(tm_space_present(space, &view, present, &error));
+	CHECK(tm_bitmap_test(present, 3) && tm_bitmap_test(present, 150));
+	CHECK(tm_bitmap_test(present, 50) && tm_bitmap_count(present) < PAGES);
+	tm_space_close(space);
+	tm_bitmap_destroy(present);
+	check_end(&child);
+	munmap(memory, PAGES * tm_page_size());
+}
+
+int main(void)
+{
+	struct tm_error error;
+
+	if (tm_tracker_probe("uffd-wp", &error) != TM_OK) {
+		printf("skipped: uffd-wp: %s\n", error.what);
+		return 0;
+	}
+	sees_exactly_the_pages_that_were_stored_to();
+	a_view_reports_only_its_own_pages();
+	sees_writes_that_the_kernel_makes();
+	says_that_a_mapping_is_not_covered_any_more();
+	leaves_nothing_in_the_target();
+	tells_which_pages_the_page_table_holds();
+	return 0;
+}

@@ -1,0 +1,255 @@
+/*
+ * Tidemark's native library: find the shared mappings of processes, watch writes to
+ * them, and copy, hash and compare their pages.
+ *
+ * Functions return TM_OK or another tm_code; then *error says what failed and where.
+ * Pages are numbered from the start of their object and have the size that
+ * tm_page_size() gives; addresses and offsets are in bytes. The out-parameter is last
+ * but for `error`. Nothing here prints, exits or keeps global state.
+ *
+ * The lines without a leading '#' are also the declarations that cffi reads.
+ */
+#ifndef TIDEMARK_H
+#define TIDEMARK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* errors */
+
+enum tm_code {
+	TM_OK = 0,
+	TM_SYSTEM = 1,	    /* a system call failed: see sys_errno */
+	TM_MEMORY = 2,	    /* no memory */
+	TM_GONE = 3,	    /* the process or thread has ended */
+	TM_CHANGED = 4,	    /* a mapping or object is not what it was */
+	TM_TRACED = 5,	    /* another tracer holds the process */
+	TM_FORBIDDEN = 6,   /* the privileges do not suffice */
+	TM_UNSUPPORTED = 7, /* this kernel or machine lacks the feature */
+	TM_SHORT = 8,	    /* fewer bytes than there should be */
+	TM_BOUNDS = 9,	    /* a page or address outside its object */
+	TM_STATE = 10,	    /* a call that the object's state does not allow */
+};
+
+struct tm_error {
+	int code;
+	int sys_errno;
+	int pid;
+	uint64_t address;
+	char what[120]; /* what was being done, for the message */
+};
+
+uint64_t tm_page_size(void);
+
+/* bitmap: a sparse bitmap over the pages of one object */
+
+enum { TM_CHUNK_PAGES = 32768, TM_CHUNK_BYTES = 4096 };
+
+struct tm_bitmap;
+
+struct tm_run {
+	uint64_t first;
+	uint64_t count;
+};
+
+struct tm_bitmap *tm_bitmap_create(uint64_t pages);
+void tm_bitmap_destroy(struct tm_bitmap *bitmap);
+uint64_t tm_bitmap_pages(const struct tm_bitmap *bitmap);
+/* Lengthens the bitmap with zero bits; a smaller size leaves it as it is. */
+int tm_bitmap_grow(struct tm_bitmap *bitmap, uint64_t pages);
+/* Sets a run; TM_BOUNDS where it leaves the bitmap, and then nothing is set. */
+int tm_bitmap_set(struct tm_bitmap *bitmap, uint64_t first, uint64_t count);
+void tm_bitmap_clear(struct tm_bitmap *bitmap, uint64_t first, uint64_t count);
+bool tm_bitmap_test(const struct tm_bitmap *bitmap, uint64_t page);
+/* In-place set operations. A page beyond the shorter bitmap counts as zero; or grows. */
+int tm_bitmap_or(struct tm_bitmap *bitmap, const struct tm_bitmap *other);
+void tm_bitmap_and(struct tm_bitmap *bitmap, const struct tm_bitmap *other);
+void tm_bitmap_andnot(struct tm_bitmap *bitmap, const struct tm_bitmap *other);
+uint64_t tm_bitmap_count(const struct tm_bitmap *bitmap);
+/* The first run at or after `from`; false where there is none. */
+bool tm_bitmap_next(const struct tm_bitmap *bitmap, uint64_t from, struct tm_run *ret);
+/* Up to `capacity` runs at or after `from`; returns how many. */
+size_t tm_bitmap_runs(const struct tm_bitmap *bitmap, uint64_t from, size_t capacity,
+		      struct tm_run *ret);
+/* The 4096 bytes of one chunk, NULL where it has no set bit. Valid until the next change. */
+const unsigned char *tm_bitmap_chunk(const struct tm_bitmap *bitmap, uint64_t index);
+/* Replaces one chunk; TM_BOUNDS where a bit at or beyond the end is set. */
+int tm_bitmap_load(struct tm_bitmap *bitmap, uint64_t index, const unsigned char *bits);
+
+/* maps: the shared mappings of a process */
+
+enum { TM_NAME_MAX = 256 };
+
+struct tm_mapping {
+	uint64_t start;
+	uint64_t end;
+	uint64_t offset; /* of `start` in the object, bytes */
+	uint64_t inode;
+	uint32_t device_major;
+	uint32_t device_minor;
+	uint32_t protection; /* PROT_READ, PROT_WRITE, PROT_EXEC */
+	char name[256];	     /* cut to fit; as in /proc/PID/maps */
+};
+
+/*
+ * The MAP_SHARED file mappings of the process that thread `tid` belongs to, ascending.
+ * *ret_count is how many there are; where that is more than `capacity`, the rest is missing.
+ */
+int tm_maps_shared(int tid, size_t capacity, struct tm_mapping *ret, size_t *ret_count,
+		   struct tm_error *error);
+
+/* tracee: threads under ptrace; every call from the one thread that seized */
+
+enum tm_event_kind {
+	TM_EVENT_NONE = 0,    /* nothing has happened */
+	TM_EVENT_STOPPED = 1, /* stopped by an interrupt, a group stop (see signal) or its birth */
+	TM_EVENT_SIGNAL = 2,  /* about to receive `signal` */
+	TM_EVENT_CHILD = 3,   /* made `child` by fork or clone */
+	TM_EVENT_VFORK = 4,   /* made `child` by vfork: will not stop before the next event */
+	TM_EVENT_VFORK_DONE = 5,
+	TM_EVENT_EXEC = 6,    /* runs a new program; its thread was `child` before */
+	TM_EVENT_EXITING = 7, /* about to end; its memory still stands */
+	TM_EVENT_ENDED = 8,   /* has ended: exit_code, or signal */
+	TM_EVENT_SYSCALL = 9, /* at the entry or the end of a system call */
+	TM_EVENT_OTHER = 10,  /* a stop that means nothing to us */
+};
+
+struct tm_event {
+	int kind;
+	int tid;
+	int signal;
+	int child;
+	int exit_code;
+};
+
+/* Options of tm_tracee_seize. */
+enum { TM_SEIZE_FOLLOW = 1, TM_SEIZE_KILL_WITH_TRACER = 2 };
+
+int tm_tracee_seize(int tid, int options, struct tm_error *error);
+int tm_tracee_interrupt(int tid, struct tm_error *error);
+/* Reports one change of any tracee, or of `tid` where it is above 0; waits for it if told. */
+int tm_tracee_wait(int tid, bool block, struct tm_event *ret, struct tm_error *error);
+/* Lets a stopped thread run on and receive `signal`, where it is not 0. */
+int tm_tracee_continue(int tid, int signal, struct tm_error *error);
+/* Leaves a thread in its group stop, but lets it report again. */
+int tm_tracee_listen(int tid, struct tm_error *error);
+int tm_tracee_detach(int tid, int signal, struct tm_error *error);
+/*
+ * Makes a thread that stopped with TM_EVENT_STOPPED execute one system call and stand
+ * exactly as before. *ret is its result, or a negative errno.
+ */
+int tm_tracee_syscall(int tid, long number, const uint64_t arguments[6], int64_t *ret,
+		      struct tm_error *error);
+
+/* space: one address space under one tracker */
+
+struct tm_space;
+
+struct tm_span {
+	uint64_t start;
+	uint64_t end;
+};
+
+/* A span of addresses that shows the object's pages from `page` on. */
+struct tm_view {
+	uint64_t start;
+	uint64_t end;
+	uint64_t page;
+};
+
+/* Whether `tracker` ("uffd-wp", "soft-dirty") works here, tried by a real write. */
+int tm_tracker_probe(const char *tracker, struct tm_error *error);
+/*
+ * Opens the address space of process `pid` through its thread `tid`, which for uffd-wp must
+ * stand as TM_EVENT_STOPPED. TM_GONE: the thread ended, or stands as TM_EVENT_EXITING.
+ */
+int tm_space_open(const char *tracker, int pid, int tid, struct tm_space **ret,
+		  struct tm_error *error);
+void tm_space_close(struct tm_space *space);
+/* Puts a mapping under the tracker; it need not be armed yet. */
+int tm_space_cover(struct tm_space *space, struct tm_span span, struct tm_error *error);
+/* Forgets all writes so far within the spans, which must be covered. */
+int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t count,
+		 struct tm_error *error);
+/*
+ * Adds to `written` the pages of the view that were stored to since the arm, and to
+ * `unsure` those that the tracker cannot tell. TM_CHANGED where a part of the view is not
+ * covered any more. Both bitmaps must be long enough for the view.
+ */
+int tm_space_scan(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
+		  struct tm_bitmap *unsure, struct tm_error *error);
+/* Adds to `present` the pages of the view that the page table holds. */
+int tm_space_present(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *present,
+		     struct tm_error *error);
+
+/* pages: the content of an object, wherever it is */
+
+enum { TM_HASH_BYTES = 16 };
+
+/* `count` pages from `page` on are in file `fd` from byte `offset` on. */
+struct tm_extent {
+	uint64_t page;
+	uint64_t count;
+	uint64_t offset;
+	int fd;
+};
+
+/* Extents ascend and do not overlap; a page in none of them reads zero. */
+struct tm_source {
+	const struct tm_extent *extents;
+	size_t count;
+};
+
+/* Reads `count` pages; `ret` has room for them. */
+int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count, unsigned char *ret,
+		  struct tm_error *error);
+/*
+ * Appends the pages that `which` selects to the file `out`, packed. `hashes` takes
+ * TM_HASH_BYTES for each, `total` the hash of all bytes written; either may be NULL.
+ */
+int tm_pages_pack(const struct tm_source *source, const struct tm_bitmap *which, int out,
+		  unsigned char *hashes, unsigned char *total, struct tm_error *error);
+/* Writes the selected pages to their own place in the file `out`, leaving out zero pages. */
+int tm_pages_place(const struct tm_source *source, const struct tm_bitmap *which, int out,
+		   struct tm_error *error);
+/* XXH3-128 in canonical form of each selected page. */
+int tm_pages_hash(const struct tm_source *source, const struct tm_bitmap *which,
+		  unsigned char *hashes, struct tm_error *error);
+/* Adds to `differs` the selected pages that are not the same in both sources. */
+int tm_pages_compare(const struct tm_source *source, const struct tm_source *other,
+		     const struct tm_bitmap *which, struct tm_bitmap *differs,
+		     struct tm_error *error);
+/* Adds to `zero` the selected pages that are all zero. */
+int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
+		  struct tm_bitmap *zero, struct tm_error *error);
+/* Adds to `data` the pages of the file `fd` that hold data, in memory, swap or on disk. */
+int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error);
+/* XXH3-128 in canonical form of `bytes` bytes of a file from its start. */
+int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *error);
+/*
+ * Adds to `differs` the pages whose hash differs, where a page that only one side selects
+ * differs too. `hashes` and `other_hashes` are in the order of `which` and `other`.
+ */
+int tm_hashes_compare(const struct tm_bitmap *which, const unsigned char *hashes,
+		      const struct tm_bitmap *other, const unsigned char *other_hashes,
+		      struct tm_bitmap *differs, struct tm_error *error);
+
+/* probe: what this kernel and these privileges allow, each tried for real */
+
+enum tm_feature {
+	TM_FEATURE_UFFD_WP = 0,
+	TM_FEATURE_SOFT_DIRTY = 1,
+	TM_FEATURE_PAGEMAP_SCAN = 2,
+	TM_FEATURE_PAGEMAP_SCAN_SOFT_DIRTY = 3,
+	TM_FEATURE_PROCMAP_QUERY = 4,
+	TM_FEATURE_MAP_FILES = 5,
+	TM_FEATURE_PTRACE = 6,
+	TM_FEATURE_COUNT = 7,
+};
+
+const char *tm_feature_name(int feature);
+/* TM_OK where the feature works; otherwise *error says why it does not. */
+int tm_probe(int feature, struct tm_error *error);
+
+#endif

@@ -1,0 +1,138 @@
+"""The content of pages, wherever it is: read, packed, placed, hashed, compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE, check, ffi, lib, new_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HASH_BYTES: int = lib.TM_HASH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """``count`` pages from ``page`` on stand in file ``fd`` from byte ``offset`` on."""
+
+    page: int
+    count: int
+    offset: int
+    fd: int
+
+
+class Source:
+    """Where the pages of a region can be read; a page in no extent reads zero.
+
+    The descriptors stay the caller's, who keeps them open as long as the source is used.
+
+    :raises ValueError: when extents overlap
+    """
+
+    def __init__(self, extents: Iterable[Extent]) -> None:
+        ordered = sorted(extents, key=lambda extent: extent.page)
+        for before, after in pairwise(ordered):
+            if before.page + before.count > after.page:
+                raise ValueError(f"extents overlap at page {after.page}")
+        self._extents: Any = ffi.new(
+            "struct tm_extent[]", [(e.page, e.count, e.offset, e.fd) for e in ordered]
+        )
+        self.handle: Any = ffi.new("struct tm_source *", (self._extents, len(ordered)))
+
+    @classmethod
+    def file(cls, fd: int, pages: int) -> Source:
+        """Return a source of ``pages`` pages that stand in ``fd`` from its start on."""
+        return cls([Extent(0, pages, 0, fd)])
+
+    def read(self, page: int, count: int = 1) -> bytes:
+        """Return the content of ``count`` pages.
+
+        :raises ShortReadError: when a file ends before
+        """
+        error = new_error()
+        buffer = ffi.new("unsigned char[]", count * PAGE_SIZE)
+        check(lib.tm_pages_read(self.handle, page, count, buffer, error), error)
+        return bytes(ffi.buffer(buffer))
+
+    def pack(self, which: Bitmap, out: int) -> tuple[bytes, bytes]:
+        """Append the pages of ``which`` to the file ``out``, one after the other.
+
+        Returns the hash of each page, 16 bytes each, and the hash of all bytes written.
+
+        :raises NativeError: when a page cannot be read or written
+        """
+        error = new_error()
+        hashes = ffi.new("unsigned char[]", len(which) * HASH_BYTES)
+        total = ffi.new("unsigned char[]", HASH_BYTES)
+        check(lib.tm_pages_pack(self.handle, which.handle, out, hashes, total, error), error)
+        return bytes(ffi.buffer(hashes)), bytes(ffi.buffer(total))
+
+    def place(self, which: Bitmap, out: int) -> None:
+        """Write the pages of ``which`` to their own place in ``out``, leaving out zero pages.
+
+        :raises NativeError: when a page cannot be read or written
+        """
+        error = new_error()
+        check(lib.tm_pages_place(self.handle, which.handle, out, error), error)
+
+    def hash(self, which: Bitmap) -> bytes:
+        """Return the XXH3-128 of each page of ``which``, 16 bytes each."""
+        error = new_error()
+        hashes = ffi.new("unsigned char[]", len(which) * HASH_BYTES)
+        check(lib.tm_pages_hash(self.handle, which.handle, hashes, error), error)
+        return bytes(ffi.buffer(hashes))
+
+    def differing(self, other: Source, which: Bitmap) -> Bitmap:
+        """Return the pages of ``which`` whose content is not the same in ``other``."""
+        error = new_error()
+        differs = Bitmap(which.pages)
+        code = lib.tm_pages_compare(self.handle, other.handle, which.handle, differs.handle, error)
+        check(code, error)
+        return differs
+
+    def zero(self, which: Bitmap) -> Bitmap:
+        """Return the pages of ``which`` that are all zero."""
+        error = new_error()
+        zero = Bitmap(which.pages)
+        check(lib.tm_pages_zero(self.handle, which.handle, zero.handle, error), error)
+        return zero
+
+
+def data_pages(fd: int, pages: int) -> Bitmap:
+    """Return the pages of the file ``fd`` that hold data: in memory, in swap or on disk."""
+    error = new_error()
+    data = Bitmap(pages)
+    check(lib.tm_pages_data(fd, data.handle, error), error)
+    return data
+
+
+def file_hash(fd: int, size: int) -> bytes:
+    """Return the XXH3-128 of the first ``size`` bytes of a file.
+
+    :raises ShortReadError: when the file is shorter
+    """
+    error = new_error()
+    digest = ffi.new("unsigned char[]", HASH_BYTES)
+    check(lib.tm_file_hash(fd, size, digest, error), error)
+    return bytes(ffi.buffer(digest))
+
+
+def differing_hashes(which: Bitmap, hashes: bytes, other: Bitmap, other_hashes: bytes) -> Bitmap:
+    """Return the pages whose hash differs, or that only one of the two bitmaps has.
+
+    :raises ValueError: when there is not one hash for each page
+    """
+    for bitmap, packed in ((which, hashes), (other, other_hashes)):
+        if len(bitmap) * HASH_BYTES != len(packed):
+            raise ValueError(f"{len(packed)} bytes of hashes for {len(bitmap)} pages")
+    error = new_error()
+    differs = Bitmap(max(which.pages, other.pages))
+    code = lib.tm_hashes_compare(
+        which.handle, hashes, other.handle, other_hashes, differs.handle, error
+    )
+    check(code, error)
+    return differs

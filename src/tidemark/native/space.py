@@ -1,0 +1,71 @@
+"""One address space under one tracker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tidemark.native.library import check, ffi, lib, new_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidemark.native.bitmap import Bitmap
+
+Span = tuple[int, int]
+"""Start and end address."""
+
+View = tuple[int, int, int]
+"""Start and end address, and the page of the region that the start shows."""
+
+
+class Space:
+    """The address space of process ``pid``, opened through its thread ``tid``.
+
+    For uffd-wp the thread must stand after an interrupt; a userfaultfd is then created in the
+    process and taken over, so that none of its descriptors stays there.
+
+    :raises ProcessGoneError: when the thread ended, or stands before its end
+    :raises LackingError: when the process cannot be tracked this way
+    """
+
+    def __init__(self, tracker: str, pid: int, tid: int) -> None:
+        handle = ffi.new("struct tm_space **")
+        error = new_error()
+        check(lib.tm_space_open(tracker.encode(), pid, tid, handle, error), error)
+        self._handle: Any = ffi.gc(handle[0], lib.tm_space_close)
+
+    def close(self) -> None:
+        """Stop tracking. The process is left as if it had never been tracked."""
+        ffi.release(self._handle)
+
+    def cover(self, start: int, end: int) -> None:
+        """Put the mapping [start, end) under the tracker.
+
+        :raises TracedError: when another tracker holds it
+        """
+        error = new_error()
+        check(lib.tm_space_cover(self._handle, (start, end), error), error)
+
+    def arm(self, spans: Sequence[Span]) -> None:
+        """Forget all writes so far within ``spans``, which must be covered.
+
+        :raises ChangedError: when a part of them is not covered
+        """
+        error = new_error()
+        array = ffi.new("struct tm_span[]", list(spans))
+        check(lib.tm_space_arm(self._handle, array, len(spans), error), error)
+
+    def scan(self, view: View, written: Bitmap, unsure: Bitmap) -> None:
+        """Add the view's pages that were stored to, and those that the tracker cannot tell.
+
+        :raises ChangedError: when a part of the view is not covered any more
+        """
+        error = new_error()
+        raw = ffi.new("struct tm_view *", view)
+        check(lib.tm_space_scan(self._handle, raw, written.handle, unsure.handle, error), error)
+
+    def present(self, view: View, present: Bitmap) -> None:
+        """Add the view's pages that the page table holds."""
+        error = new_error()
+        raw = ffi.new("struct tm_view *", view)
+        check(lib.tm_space_present(self._handle, raw, present.handle, error), error)

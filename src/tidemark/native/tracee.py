@@ -1,0 +1,97 @@
+"""Threads under ptrace. Every call must come from the one thread that seized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tidemark.native.library import check, ffi, lib, new_error
+
+
+class EventKind(IntEnum):
+    """What happened to a tracee: ``enum tm_event_kind`` of tidemark.h."""
+
+    NONE = lib.TM_EVENT_NONE
+    STOPPED = lib.TM_EVENT_STOPPED
+    SIGNAL = lib.TM_EVENT_SIGNAL
+    CHILD = lib.TM_EVENT_CHILD
+    VFORK = lib.TM_EVENT_VFORK
+    VFORK_DONE = lib.TM_EVENT_VFORK_DONE
+    EXEC = lib.TM_EVENT_EXEC
+    EXITING = lib.TM_EVENT_EXITING
+    ENDED = lib.TM_EVENT_ENDED
+    SYSCALL = lib.TM_EVENT_SYSCALL
+    OTHER = lib.TM_EVENT_OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one thread; ``signal``, ``child`` and ``exit_code`` are 0 where not apt."""
+
+    kind: EventKind
+    tid: int
+    signal: int
+    child: int
+    exit_code: int
+
+
+def seize(tid: int, *, kill_with_tracer: bool) -> None:
+    """Trace ``tid`` and all that it will create, without stopping it.
+
+    :param kill_with_tracer: the kernel kills the tracees when this process ends
+    :raises TracedError: when another process traces it; the message says which
+    :raises ForbiddenError: when the privileges do not suffice
+    :raises ProcessGoneError: when it has ended
+    """
+    options = lib.TM_SEIZE_FOLLOW | (lib.TM_SEIZE_KILL_WITH_TRACER if kill_with_tracer else 0)
+    error = new_error()
+    check(lib.tm_tracee_seize(tid, options, error), error)
+
+
+def interrupt(tid: int) -> None:
+    """Ask ``tid`` to stop; it reports STOPPED.
+
+    :raises ProcessGoneError: when it has ended
+    """
+    error = new_error()
+    check(lib.tm_tracee_interrupt(tid, error), error)
+
+
+def wait(tid: int = 0, *, block: bool = False) -> Event | None:
+    """Return the next change of ``tid``, or of any tracee; None when there is none.
+
+    :raises ProcessGoneError: when ``tid`` is not a tracee
+    """
+    error = new_error()
+    event = ffi.new("struct tm_event *")
+    check(lib.tm_tracee_wait(tid, block, event, error), error)
+    if event.kind == lib.TM_EVENT_NONE:
+        return None
+    return Event(EventKind(event.kind), event.tid, event.signal, event.child, event.exit_code)
+
+
+def resume(tid: int, signal: int = 0) -> None:
+    """Let a stopped thread run on, and receive ``signal`` where it is not 0.
+
+    :raises ProcessGoneError: when it was killed meanwhile
+    """
+    error = new_error()
+    check(lib.tm_tracee_continue(tid, signal, error), error)
+
+
+def listen(tid: int) -> None:
+    """Leave a thread in its group stop, as SIGSTOP put it, and let it report again.
+
+    :raises ProcessGoneError: when it was killed meanwhile
+    """
+    error = new_error()
+    check(lib.tm_tracee_listen(tid, error), error)
+
+
+def detach(tid: int, signal: int = 0) -> None:
+    """Give up a stopped thread; it runs on.
+
+    :raises ProcessGoneError: when it was killed meanwhile
+    """
+    error = new_error()
+    check(lib.tm_tracee_detach(tid, signal, error), error)

@@ -1,0 +1,84 @@
+"""A workload as its jobs know it: resolved, plain and quick to read.
+
+The config's models stay where the run is planned. Each of a run's many short jobs gets its
+workload as JSON, and pays for no more than the standard library to read it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What the workload does in an epoch; exactly one of these is not None."""
+
+    steps: int | None
+    seconds: float | None
+    command: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """How it is known that the workload is ready; exactly one of these is not None."""
+
+    step: bool | None
+    output: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One declared program: either ``run``, or one of the two ways to name what to attach to.
+
+    ``ready`` is None where the config does not say: the first step of a workload that advances by
+    steps, and the first shared memory of any other.
+    """
+
+    name: str
+    run: tuple[str, ...] | None
+    attach_pid: int | None
+    attach_pidfile: str | None
+    epochs: int
+    advance: Advance
+    tracker: str
+    ready: Ready | None
+    timeout: float
+    stop_signal: str
+    stop_grace: float
+    check: tuple[str, ...] | None
+    env: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, text: str) -> Workload:
+        """Return the workload that ``Config.workload_json`` wrote.
+
+        :raises KeyError: when ``text`` is from another version, and lacks something
+        """
+        value = json.loads(text)
+        attach = value["attach"] or {"pid": None, "pidfile": None}
+        advance, ready = value["advance"], value["ready"]
+        return cls(
+            name=value["name"],
+            run=_words(value["run"]),
+            attach_pid=attach["pid"],
+            attach_pidfile=attach["pidfile"],
+            epochs=value["epochs"],
+            advance=Advance(advance["steps"], advance["seconds"], _words(advance["command"])),
+            tracker=value["tracker"],
+            ready=Ready(**ready) if ready else None,
+            timeout=value["timeout"],
+            stop_signal=value["stop"]["signal"],
+            stop_grace=value["stop"]["grace"],
+            check=_words(value["check"]),
+            env=value["env"],
+        )
+
+
+def _words(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value)
