@@ -1,0 +1,62 @@
+"""The command line: one module per verb, and only the one that is asked for is imported."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tidemark import __version__
+from tidemark.console import guard, set_up_logging
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Collection, Sequence
+
+VERBS = {
+    "config": "check a config file, and show what it comes to",
+}
+"""Every verb with its module's SUMMARY: help must not import them all."""
+
+
+class Verb(Protocol):
+    """What the module of a verb offers."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the verb's arguments."""
+
+    def run(self, arguments: Namespace) -> int:
+        """Do it, and return the exit code."""
+
+
+def verb_module(verb: str) -> Verb:
+    """Return the module that implements ``verb``."""
+    return cast("Verb", import_module(f"{__name__}.{verb.replace('-', '_')}"))
+
+
+def build_parser(complete: Collection[str]) -> ArgumentParser:
+    """Return the parser of all verbs, with the arguments of those in ``complete``."""
+    parser = ArgumentParser("tidemark", description="Incremental, verified dumps of shared memory.")
+    parser.add_argument("--version", action="version", version=f"tidemark {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, summary in VERBS.items():
+        below = verbs.add_parser(verb, help=summary, description=f"{summary.capitalize()}.")
+        if verb in complete:
+            verb_module(verb).add_arguments(below)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code.
+
+    :raises SystemExit: from argparse, for wrong arguments, ``--help`` and ``--version``
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    # No option of ours that stands before the verb takes a value: the first plain word is it.
+    asked = next((word for word in words if not word.startswith("-")), None)
+    arguments = build_parser([asked] if asked in VERBS else []).parse_args(words)
+    set_up_logging()
+    return guard(lambda: verb_module(arguments.verb).run(arguments))
