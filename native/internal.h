@@ -57,8 +57,8 @@ struct tm_tracker {
 	int (*cover)(struct tm_space *space, struct tm_span span, struct tm_error *error);
 	int (*arm)(struct tm_space *space, const struct tm_span *spans, size_t count,
 		   struct tm_error *error);
-	int (*scan)(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
-		    struct tm_bitmap *unsure, struct tm_error *error);
+	int (*scan)(struct tm_space *space, const struct tm_view *view, bool rearm,
+		    struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
 };
 
 struct tm_space {

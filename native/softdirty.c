@@ -77,8 +77,8 @@ static int scan_by_entry(struct tm_space *space, const struct tm_view *view,
 	return code;
 }
 
-static int scan(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
-		struct tm_bitmap *unsure, struct tm_error *error)
+static int scan(struct tm_space *space, const struct tm_view *view, bool rearm,
+		struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error)
 {
 	struct tm_page_query dirty = {.mask = PAGE_IS_SOFT_DIRTY};
 	struct tm_page_query empty = {
@@ -87,6 +87,7 @@ static int scan(struct tm_space *space, const struct tm_view *view, struct tm_bi
 	};
 	int code = tm_pagemap_scan(space->pagemap, view, dirty, written, error);
 
+	(void)rearm;
 	if (code == TM_OK)
 		code = tm_pagemap_scan(space->pagemap, view, empty, unsure, error);
 	if (code == TM_UNSUPPORTED) /* PAGE_IS_SOFT_DIRTY came with Linux 6.8 */

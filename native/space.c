@@ -72,8 +72,8 @@ int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t cou
 	return space->tracker->arm(space, spans, count, error);
 }
 
-int tm_space_scan(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
-		  struct tm_bitmap *unsure, struct tm_error *error)
+int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm,
+		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error)
 {
-	return space->tracker->scan(space, view, written, unsure, error);
+	return space->tracker->scan(space, view, rearm, written, unsure, error);
 }

@@ -99,6 +99,18 @@ struct tm_mapping {
 int tm_maps_shared(int tid, size_t capacity, struct tm_mapping *ret, size_t *ret_count,
 		   struct tm_error *error);
 
+struct tm_span {
+	uint64_t start;
+	uint64_t end;
+};
+
+/* A span of addresses that shows the object's pages from `page` on. */
+struct tm_view {
+	uint64_t start;
+	uint64_t end;
+	uint64_t page;
+};
+
 /* tracee: threads under ptrace; every call from the one thread that seized */
 
 enum tm_event_kind {
@@ -142,21 +154,34 @@ int tm_tracee_detach(int tid, int signal, struct tm_error *error);
 int tm_tracee_syscall(int tid, long number, const uint64_t arguments[6], int64_t *ret,
 		      struct tm_error *error);
 
+/*
+ * Adds to `resident` the pages of the view that the object holds in memory, by mincore(2)
+ * within the stopped thread: for who may not open the object itself.
+ */
+int tm_tracee_resident(int tid, const struct tm_view *view, struct tm_bitmap *resident,
+		       struct tm_error *error);
+
+/* process: what Python cannot ask the kernel for */
+
+/* Has the kernel send `signal` to this process when its parent ends: prctl(2). */
+int tm_process_die_with_parent(int signal, struct tm_error *error);
+/* Sets the access time of a file to the epoch of Unix and leaves its other times: utimensat(2). */
+int tm_file_forget_access(int fd, struct tm_error *error);
+/* Makes this process the parent of its orphaned descendants: prctl(2). */
+int tm_process_adopt_orphans(struct tm_error *error);
+/* Whether two processes run in one address space, as after vfork: kcmp(2). */
+int tm_process_same_space(int pid, int other, bool *ret, struct tm_error *error);
+
+/* watch: writes through descriptors */
+
+/* A descriptor that reports, as struct inotify_event, writes to the files added to it. */
+int tm_watch_open(int *ret, struct tm_error *error);
+/* Watches the file behind `fd`; *ret is its number in the reports. */
+int tm_watch_add(int watch, int fd, int *ret, struct tm_error *error);
+
 /* space: one address space under one tracker */
 
 struct tm_space;
-
-struct tm_span {
-	uint64_t start;
-	uint64_t end;
-};
-
-/* A span of addresses that shows the object's pages from `page` on. */
-struct tm_view {
-	uint64_t start;
-	uint64_t end;
-	uint64_t page;
-};
 
 /* Whether `tracker` ("uffd-wp", "soft-dirty") works here, tried by a real write. */
 int tm_tracker_probe(const char *tracker, struct tm_error *error);
@@ -175,10 +200,11 @@ int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t cou
 /*
  * Adds to `written` the pages of the view that were stored to since the arm, and to
  * `unsure` those that the tracker cannot tell. TM_CHANGED where a part of the view is not
- * covered any more. Both bitmaps must be long enough for the view.
+ * covered any more. Both bitmaps must be long enough for the view. With `rearm`, a tracker
+ * that can do so forgets in the same breath each write that it reports; soft-dirty cannot.
  */
-int tm_space_scan(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
-		  struct tm_bitmap *unsure, struct tm_error *error);
+int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm,
+		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
 /* Adds to `present` the pages of the view that the page table holds. */
 int tm_space_present(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *present,
 		     struct tm_error *error);

@@ -88,10 +88,13 @@ static int arm(struct tm_space *space, const struct tm_span *spans, size_t count
 }
 
 /* Nothing is ever unsure: what has no protection, an empty entry included, counts as written. */
-static int scan(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *written,
-		struct tm_bitmap *unsure, struct tm_error *error)
+static int scan(struct tm_space *space, const struct tm_view *view, bool rearm,
+		struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error)
 {
-	struct tm_page_query query = {.flags = PM_SCAN_CHECK_WPASYNC, .mask = PAGE_IS_WRITTEN};
+	struct tm_page_query query = {
+		.flags = PM_SCAN_CHECK_WPASYNC | (rearm ? PM_SCAN_WP_MATCHING : 0),
+		.mask = PAGE_IS_WRITTEN,
+	};
 
 	(void)unsure;
 	return tm_pagemap_scan(space->pagemap, view, query, written, error);
@@ -135,12 +138,14 @@ static int create_in_target(struct tm_space *space, struct tm_injection *injecti
 		return code;
 	if (remote < 0)
 		return refused(space, remote, error);
-	code = take_descriptor(space, (int)remote, &space->uffd, error);
 	close_it[0] = (uint64_t)remote;
-	/* The first failure is the one to report, but the descriptor must go in any case. */
-	result = tm_injection_call(injection, SYS_close, close_it, &remote,
-				   code == TM_OK ? error : &second);
-	return code == TM_OK ? (int)result : code;
+	code = take_descriptor(space, (int)remote, &space->uffd, error);
+	if (code != TM_OK) {
+		/* It must not stay there; the first failure is the one to report. */
+		(void)tm_injection_call(injection, SYS_close, close_it, &result, &second);
+		return code;
+	}
+	return tm_injection_call(injection, SYS_close, close_it, &result, error);
 }
 
 static int open_space(struct tm_space *space, struct tm_error *error)
@@ -207,7 +212,7 @@ static int trial_run(struct trial *trial, struct tm_bitmap *written, struct tm_e
 	trial->memory[0] = 2;
 	trial->memory[size] = 2;
 	madvise(trial->memory + size, size, MADV_DONTNEED);
-	return scan(&trial->space, &trial->view, written, NULL, error);
+	return scan(&trial->space, &trial->view, false, written, NULL, error);
 }
 
 static int probe(struct tm_error *error)

@@ -42,7 +42,7 @@ static void sees_stores_and_is_unsure_of_empty_entries(void)
 	CHECK_OK(tm_space_cover(space, span, &error));
 	CHECK_OK(tm_space_arm(space, &span, 1, &error));
 	check_go(&child);
-	CHECK_OK(tm_space_scan(space, &view, written, unsure, &error));
+	CHECK_OK(tm_space_scan(space, &view, false, written, unsure, &error));
 	CHECK(tm_bitmap_count(written) == 2 && tm_bitmap_test(written, 5));
 	CHECK(tm_bitmap_test(written, PAGES - 1));
 	CHECK(tm_bitmap_count(unsure) == 1 && tm_bitmap_test(unsure, 77));

@@ -78,16 +78,22 @@ static void sees_exactly_the_pages_that_were_stored_to(void)
 	check_start(&child, store_when_told, memory);
 	check_stop(child.pid);
 	space = open_armed(child.pid, memory);
-	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK_OK(tm_space_scan(space, &view, false, written, NULL, &error));
 	CHECK(tm_bitmap_count(written) == 0);
 	let_it_store(&child);
-	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK_OK(tm_space_scan(space, &view, false, written, NULL, &error));
 	CHECK(tm_bitmap_count(written) == 102 && tm_bitmap_test(written, 3));
 	CHECK(tm_bitmap_test(written, 100) && tm_bitmap_test(written, 199));
 	CHECK(tm_bitmap_test(written, PAGES - 1) && !tm_bitmap_test(written, 50));
 	tm_bitmap_clear(written, 0, PAGES);
 	CHECK_OK(tm_space_arm(space, &span, 1, &error));
-	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK_OK(tm_space_scan(space, &view, false, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 0);
+	let_it_store(&child);
+	CHECK_OK(tm_space_scan(space, &view, true, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 102);
+	tm_bitmap_clear(written, 0, PAGES);
+	CHECK_OK(tm_space_scan(space, &view, true, written, NULL, &error));
 	CHECK(tm_bitmap_count(written) == 0);
 	tm_space_close(space);
 	tm_bitmap_destroy(written);
@@ -108,10 +114,10 @@ static void a_view_reports_only_its_own_pages(void)
 	check_stop(child.pid);
 	space = open_armed(child.pid, memory);
 	let_it_store(&child);
-	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK_OK(tm_space_scan(space, &view, false, written, NULL, &error));
 	CHECK(tm_bitmap_count(written) == 50);
 	view.page = PAGES - 40; /* a bitmap too short for the view */
-	CHECK(tm_space_scan(space, &view, written, NULL, &error) == TM_BOUNDS);
+	CHECK(tm_space_scan(space, &view, false, written, NULL, &error) == TM_BOUNDS);
 	tm_space_close(space);
 	tm_bitmap_destroy(written);
 	check_end(&child);
@@ -134,7 +140,7 @@ static void sees_writes_that_the_kernel_makes(void)
 	check_stop(child.pid);
 	space = open_armed(child.pid, memory);
 	CHECK(process_vm_writev(child.pid, &local, 1, &remote, 1, 0) == 1);
-	CHECK_OK(tm_space_scan(space, &view, written, NULL, &error));
+	CHECK_OK(tm_space_scan(space, &view, false, written, NULL, &error));
 	CHECK(tm_bitmap_count(written) == 1 && tm_bitmap_test(written, 7));
 	tm_space_close(space);
 	tm_bitmap_destroy(written);
@@ -168,9 +174,9 @@ static void says_that_a_mapping_is_not_covered_any_more(void)
 	check_stop(child.pid);
 	space = open_armed(child.pid, memory);
 	let_it_store(&child);
-	CHECK(tm_space_scan(space, &replaced, written, NULL, &error) == TM_CHANGED);
+	CHECK(tm_space_scan(space, &replaced, false, written, NULL, &error) == TM_CHANGED);
 	CHECK(error.address == replaced.start);
-	CHECK_OK(tm_space_scan(space, &rest, written, NULL, &error));
+	CHECK_OK(tm_space_scan(space, &rest, false, written, NULL, &error));
 	CHECK(tm_bitmap_count(written) == 0);
 	tm_space_close(space);
 	tm_bitmap_destroy(written);
@@ -247,6 +253,26 @@ static void tells_which_pages_the_page_table_holds(void)
 	munmap(memory, PAGES * tm_page_size());
 }
 
+static void tells_which_pages_the_object_holds(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	size_t size = tm_page_size();
+	struct check_child child;
+	struct tm_bitmap *resident = tm_bitmap_create(PAGES);
+	struct tm_view view = view_of(memory, 0, PAGES);
+	struct tm_error error;
+
+	CHECK(madvise(memory + 20 * size, 30 * size, MADV_REMOVE) == 0);
+	check_start(&child, store_when_told, memory);
+	check_stop(child.pid);
+	CHECK_OK(tm_tracee_resident(child.pid, &view, resident, &error));
+	CHECK(tm_bitmap_count(resident) == PAGES - 30 && !tm_bitmap_test(resident, 49));
+	CHECK(tm_bitmap_test(resident, 50) && !tm_bitmap_test(resident, 20));
+	tm_bitmap_destroy(resident);
+	check_end(&child);
+	munmap(memory, PAGES * size);
+}
+
 int main(void)
 {
 	struct tm_error error;
@@ -261,5 +287,6 @@ int main(void)
 	says_that_a_mapping_is_not_covered_any_more();
 	leaves_nothing_in_the_target();
 	tells_which_pages_the_page_table_holds();
+	tells_which_pages_the_object_holds();
 	return 0;
 }

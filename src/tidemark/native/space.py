@@ -55,14 +55,17 @@ class Space:
         array = ffi.new("struct tm_span[]", list(spans))
         check(lib.tm_space_arm(self._handle, array, len(spans), error), error)
 
-    def scan(self, view: View, written: Bitmap, unsure: Bitmap) -> None:
+    def scan(self, view: View, written: Bitmap, unsure: Bitmap, *, rearm: bool = False) -> None:
         """Add the view's pages that were stored to, and those that the tracker cannot tell.
 
+        :param rearm: forget each write as it is reported, where the tracker can (uffd-wp)
         :raises ChangedError: when a part of the view is not covered any more
         """
         error = new_error()
         raw = ffi.new("struct tm_view *", view)
-        check(lib.tm_space_scan(self._handle, raw, written.handle, unsure.handle, error), error)
+        check(
+            lib.tm_space_scan(self._handle, raw, rearm, written.handle, unsure.handle, error), error
+        )
 
     def present(self, view: View, present: Bitmap) -> None:
         """Add the view's pages that the page table holds."""

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from tidemark.native.library import check, ffi, lib, new_error
+
+if TYPE_CHECKING:
+    from tidemark.native.bitmap import Bitmap
+    from tidemark.native.space import View
 
 
 class EventKind(IntEnum):
@@ -95,3 +100,13 @@ def detach(tid: int, signal: int = 0) -> None:
     """
     error = new_error()
     check(lib.tm_tracee_detach(tid, signal, error), error)
+
+
+def resident(tid: int, view: View, pages: Bitmap) -> None:
+    """Add the view's pages that its object holds in memory, asked from within a stopped thread.
+
+    :raises ProcessGoneError: when the thread was killed meanwhile
+    """
+    error = new_error()
+    raw = ffi.new("struct tm_view *", view)
+    check(lib.tm_tracee_resident(tid, raw, pages.handle, error), error)

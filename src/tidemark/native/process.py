@@ -1,0 +1,37 @@
+"""What Python cannot ask the kernel about processes."""
+
+from __future__ import annotations
+
+from tidemark.native.library import check, ffi, lib, new_error
+
+
+def die_with_parent(signal: int) -> None:
+    """Have the kernel send ``signal`` to this process when its parent ends."""
+    error = new_error()
+    check(lib.tm_process_die_with_parent(signal, error), error)
+
+
+def forget_access(fd: int) -> None:
+    """Set the access time of a file to 1970 and leave its other times.
+
+    :raises ForbiddenError: when the file is another user's
+    """
+    error = new_error()
+    check(lib.tm_file_forget_access(fd, error), error)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of its orphaned descendants."""
+    error = new_error()
+    check(lib.tm_process_adopt_orphans(error), error)
+
+
+def same_space(pid: int, other: int) -> bool:
+    """Return whether two processes run in one address space, as after vfork.
+
+    :raises ProcessGoneError: when one of them has ended
+    """
+    error = new_error()
+    same = ffi.new("bool *")
+    check(lib.tm_process_same_space(pid, other, same, error), error)
+    return bool(same[0])

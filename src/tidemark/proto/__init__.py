@@ -1,0 +1,1 @@
+"""Protobuf modules, made from the .proto files beside them by ``make protos``."""
