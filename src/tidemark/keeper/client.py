@@ -1,0 +1,77 @@
+"""Asking a keeper for a step."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Self
+
+from tidemark.errors import KeeperError, TidemarkError
+from tidemark.files import read_json
+from tidemark.keeper import proc
+from tidemark.keeper.protocol import SocketPath, receive, send
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Client:
+    """A connection to the keeper that ``keeper.json`` names; a context manager.
+
+    :raises KeeperError: when that keeper is gone
+    """
+
+    def __init__(self, keeper_json: Path) -> None:
+        keeper = read_json(keeper_json)
+        self._name = f"the keeper of workload {keeper['workload']} (process {keeper['pid']})"
+        if not is_alive(keeper):
+            raise self._gone()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with SocketPath(keeper_json.parent / keeper["socket"]) as address:
+                self._socket.connect(address)
+        except OSError as error:
+            self._socket.close()
+            raise self._gone() from error
+
+    def _gone(self) -> KeeperError:
+        return KeeperError(f"{self._name} is gone; run the workload's live steps again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, step: str, **arguments: object) -> tuple[dict[str, Any], list[int]]:
+        """Return the keeper's answer and the descriptors that came with it.
+
+        :raises TidemarkError: the keeper's own error, or KeeperError when it is gone
+        """
+        try:
+            send(self._socket, {"step": step, **arguments})
+            received = receive(self._socket)
+        except OSError as error:
+            raise self._gone() from error
+        if received is None:
+            raise self._gone()
+        answer, descriptors = received
+        if "error" in answer:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise error_of(answer)
+        return answer, descriptors
+
+
+def is_alive(keeper: dict[str, Any]) -> bool:
+    """Return whether the keeper that wrote a keeper.json still runs."""
+    return bool(proc.start_time(keeper["pid"]) == keeper["start_time"])
+
+
+def error_of(answer: dict[str, Any]) -> TidemarkError:
+    """Return the error that an answer tells of, of the class that its exit code stands for."""
+    kinds: list[type[TidemarkError]] = [TidemarkError, *TidemarkError.__subclasses__()]
+    for kind in kinds:
+        if kind.exit_code == answer["exit_code"]:
+            return kind(answer["error"])
+    return TidemarkError(answer["error"])

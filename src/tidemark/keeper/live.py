@@ -1,0 +1,74 @@
+"""A workload's processes, memory and surroundings: what every step of a session works on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tidemark.keeper.loop import Loop
+from tidemark.keeper.quantum import Command, StepSocket
+from tidemark.keeper.trackers import choose_tracker
+from tidemark.keeper.tracking import Tracking
+from tidemark.keeper.tree import Ending, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tidemark.workload import Workload
+
+
+class Live:
+    """What is resident of one workload.
+
+    :param directory: where the output of the workload and of its commands is kept
+    :param owner: the pid of the process with which all of this ends; None for no one
+    :raises TrackerError: when the machine lacks the tracker that the workload asks for
+    """
+
+    def __init__(self, workload: Workload, directory: Path, owner: int | None) -> None:
+        self.workload = workload
+        self.tracker, self.tracker_reason = choose_tracker(workload.tracker)
+        self.output = directory / "output.log"
+        self.command_output = directory / "command.log"
+        self.started = workload.run is not None
+        self.env = {**os.environ, **workload.env}
+        self.tracking = Tracking(self.tracker)
+        self.tree = Tree(
+            self.tracking, kill_with_tracer=self.started, other_ended=self._on_other_ended
+        )
+        self.loop = Loop(owner, self.tree.pump)
+        self.steps = StepSocket()
+        self._commands: dict[int, Command] = {}
+
+    @property
+    def asks_for_steps(self) -> bool:
+        """Whether the program is one that asks for leave before each of its steps."""
+        ready = self.workload.ready
+        return self.workload.advance.steps is not None or bool(ready and ready.step)
+
+    def gone(self) -> bool:
+        """Return whether the workload's first process has ended."""
+        return self.tree.root_ending is not None
+
+    def shares_memory(self) -> bool:
+        """Return whether any process maps shared memory."""
+        return any(self.tracking.mappings(process) for process in self.tree.in_order())
+
+    def run_command(self, argv: Sequence[str]) -> Command:
+        """Start a command of the config beside the workload.
+
+        :raises WorkloadError: when it cannot be executed
+        """
+        command = Command.start(argv, self.env, self.command_output)
+        self._commands[command.pid] = command
+        return command
+
+    def stop_commands(self) -> None:
+        """Kill the commands that still run."""
+        for command in self._commands.values():
+            command.stop()
+
+    def _on_other_ended(self, pid: int, ending: Ending) -> None:
+        if pid in self._commands:
+            self._commands.pop(pid).ending = ending

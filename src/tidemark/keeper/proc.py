@@ -1,0 +1,109 @@
+"""What ``/proc`` says about processes: proc(5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+_STAT_PARENT = 1
+_STAT_START = 19
+
+
+def status_field(tid: int, name: str) -> str | None:
+    """Return one field of ``/proc/TID/status``; None when the thread is gone."""
+    try:
+        text = Path(f"/proc/{tid}/status").read_text(errors="replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of ``/proc/PID/stat`` after the command's name, or None."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The name is in parentheses and may itself hold spaces and parentheses.
+    return text.rpartition(")")[2].split()
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent's pid; None when the process is gone."""
+    fields = _stat(pid)
+    return int(fields[_STAT_PARENT]) if fields else None
+
+
+def start_time(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot; None when it is gone."""
+    fields = _stat(pid)
+    return int(fields[_STAT_START]) if fields else None
+
+
+def state_of(tid: int) -> str | None:
+    """Return the one-letter state of a thread, ``Z`` for a zombie; None when it is gone."""
+    fields = _stat(tid)
+    return fields[0] if fields else None
+
+
+def command_of(pid: int) -> str:
+    """Return the process's short name, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").rstrip("\n")
+    except OSError:
+        return ""
+
+
+def thread_ids(pid: int) -> list[int]:
+    """Return the ids of the process's threads, empty when it is gone."""
+    try:
+        return sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def process_ids() -> list[int]:
+    """Return the pids of all processes that can be seen."""
+    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def tree_of(root: int) -> list[int]:
+    """Return ``root`` and its living descendants, parents before children."""
+    children: dict[int, list[int]] = {}
+    for pid in process_ids():
+        parent = parent_of(pid)
+        if parent is not None:
+            children.setdefault(parent, []).append(pid)
+    found = [root]
+    for pid in found:
+        # The order of birth, which pids alone do not give once they have wrapped.
+        found.extend(
+            sorted(children.get(pid, []), key=lambda child: (start_time(child) or 0, child))
+        )
+    return found
+
+
+def open_descriptors(pid: int) -> list[tuple[int, os.stat_result]]:
+    """Return number and status of the files that a process has open; empty when forbidden."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.append((int(entry.name), entry.stat()))
+    return found
+
+
+def is_writable(pid: int, number: int) -> bool:
+    """Return whether a descriptor of a process is open for writing; True when it is not told."""
+    try:
+        text = Path(f"/proc/{pid}/fdinfo/{number}").read_text()
+    except OSError:
+        return True
+    for line in text.splitlines():
+        if line.startswith("flags:"):
+            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    return True

@@ -1,0 +1,116 @@
+"""How the content of a region is read: the object itself, or the memory of who maps it.
+
+The dump and the truth that it is later compared with are read by different ways, so that one
+wrong way cannot hide itself: the dump reads the object, or else the memory of the first
+processes that map it; the truth reads the memory of the last.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE
+from tidemark.native.pages import Extent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tidemark.keeper.region import Region
+    from tidemark.keeper.tracking import ScannedView
+    from tidemark.keeper.tree import Process
+
+_PROT_READ = 1
+
+
+class Memories:
+    """Descriptors of the memory of processes, ``/proc/PID/mem``; a context manager."""
+
+    def __init__(self) -> None:
+        self._opened: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._opened.values():
+            os.close(descriptor)
+        self._opened.clear()
+
+    def of(self, process: Process) -> int:
+        """Return a descriptor of the memory of ``process``, which stays ours.
+
+        It is opened through a thread that lives: the first one may have ended.
+        """
+        if process.number not in self._opened:
+            tid = process.living()[0].tid if process.living() else process.pid
+            self._opened[process.number] = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        return self._opened[process.number]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to read a region: extents, the processes whose memory they are of, and the rest.
+
+    ``unreached`` are data pages that no extent covers.
+    """
+
+    extents: list[Extent]
+    processes: list[int]
+    unreached: Bitmap
+
+
+def read_for_dump(region: Region, scanned: Iterable[ScannedView], memories: Memories) -> Reading:
+    """Return the way in which the dump reads: the object where it can be reached."""
+    if region.descriptor is not None:
+        whole = [Extent(0, region.pages, 0, region.descriptor)]
+        return Reading(whole, [], Bitmap(region.pages))
+    return _read_memory(region, _readable(region, scanned), memories)
+
+
+def read_for_truth(
+    region: Region, scanned: Iterable[ScannedView], memories: Memories, used: Mapping[int, object]
+) -> Reading:
+    """Return another way: the memory of the last processes, those in ``used`` last of all.
+
+    Pages that no process maps are read from the object, where it can be reached.
+    """
+    views = _readable(region, scanned)
+    views.sort(key=lambda scan: (scan.process.number in used, -scan.process.number))
+    reading = _read_memory(region, views, memories)
+    if region.descriptor is None:
+        return reading
+    rest = [
+        Extent(first, count, first * PAGE_SIZE, region.descriptor)
+        for first, count in reading.unreached.runs()
+    ]
+    return Reading(reading.extents + rest, reading.processes, reading.unreached)
+
+
+def _readable(region: Region, scanned: Iterable[ScannedView]) -> list[ScannedView]:
+    return [s for s in scanned if s.view.region is region and s.protection & _PROT_READ]
+
+
+def _read_memory(region: Region, views: list[ScannedView], memories: Memories) -> Reading:
+    """Cover the region's data by views, each page by the first that shows it."""
+    missing = region.data.copy()
+    extents: list[Extent] = []
+    processes: list[int] = []
+    for scan in views:
+        view = scan.view
+        shown = Bitmap(
+            missing.pages, [(view.page, max(0, min(view.count, missing.pages - view.page)))]
+        )
+        shown &= missing
+        runs = list(shown.runs())
+        if not runs:
+            continue
+        memory = memories.of(scan.process)
+        extents += [
+            Extent(first, count, view.base + first * PAGE_SIZE, memory) for first, count in runs
+        ]
+        processes.append(scan.process.number)
+        missing -= shown
+    return Reading(extents, list(dict.fromkeys(processes)), missing)

@@ -1,0 +1,126 @@
+"""What is known of one region in the present epoch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tidemark.native.bitmap import CHUNK_BYTES, CHUNK_PAGES, Bitmap, Run
+from tidemark.native.library import PAGE_SIZE
+from tidemark.native.pages import data_pages
+
+if TYPE_CHECKING:
+    from tidemark.keeper.objects import Identity
+    from tidemark.native.pages import Source
+
+BLOCK_PAGES = 512
+"""What one page table covers: arming a part of it costs the table for all of it."""
+
+_BLOCK_BYTES = BLOCK_PAGES // 8
+
+
+@dataclass(eq=False)
+class Region:
+    """One shared-memory object that the workload maps.
+
+    ``pages`` only grows, so that a truncated tail stays visible as a hole. All bitmaps are of
+    that length or shorter.
+    """
+
+    number: int
+    identity: Identity
+    kind: str
+    name: str
+    descriptor: int | None
+    pages: int = 0
+    known: bool = False  # was armed when the epoch began
+    mapped: bool = False  # is mapped by the workload now
+    before: Bitmap = field(default_factory=lambda: Bitmap(0))  # data when the epoch began
+    data: Bitmap = field(default_factory=lambda: Bitmap(0))
+    zero: Bitmap = field(default_factory=lambda: Bitmap(0))  # of the data, read and all zero
+    examined: bool = False  # zero is known for all of the data
+    written: Bitmap = field(default_factory=lambda: Bitmap(0))  # through mappings that ended
+    stored: Bitmap = field(default_factory=lambda: Bitmap(0))  # through any mapping
+    suspicions: dict[str, Bitmap] = field(default_factory=dict)
+    armed_blocks: list[Run] = field(default_factory=list)
+
+    def plan_arming(self) -> None:
+        """Decide which blocks are to be armed: those that hold data."""
+        self.armed_blocks = blocks(self.data, self.pages)
+
+    def begin_epoch(self) -> None:
+        """Take the present data as the state that writes are counted from."""
+        self.before = self.data
+        self.suspicions = {}
+        self.known = True
+
+    def suspect(self, reason: str, first: int, count: int) -> None:
+        """Mark the pages of a run that the region has as not vouched for."""
+        count = min(count, self.pages - first)
+        if count > 0:
+            bitmap = self.suspicions.setdefault(reason, Bitmap(self.pages))
+            bitmap.grow(self.pages)
+            bitmap.set(first, count)
+
+    def suspect_all(self, reason: str) -> None:
+        """Mark every page as not vouched for."""
+        self.suspect(reason, 0, self.pages)
+
+    def grow(self, pages: int) -> None:
+        """Note that the object has at least ``pages`` pages."""
+        self.pages = max(self.pages, pages)
+        for bitmap in (self.before, self.data, self.zero, self.written, self.stored):
+            bitmap.grow(self.pages)
+
+    def measure(self) -> None:
+        """Note the object's present size, where the object itself can be reached."""
+        if self.descriptor is not None:
+            self.grow(-(-os.fstat(self.descriptor).st_size // PAGE_SIZE))
+
+    def read_data(self) -> bool:
+        """Find the pages that hold data; False where the object itself cannot be reached."""
+        if self.descriptor is None:
+            return False
+        self.data = data_pages(self.descriptor, self.pages)
+        return True
+
+    def examine(self, source: Source) -> None:
+        """Find out which of the data pages are all zero. Those at rest were looked at before."""
+        candidates = self.data.copy()
+        if self.examined:
+            moved = self.stored | (self.data - self.before)
+            for suspects in self.suspicions.values():
+                moved |= suspects
+            candidates &= moved
+        self.zero -= candidates
+        self.zero &= self.data
+        self.zero |= source.zero(candidates)
+        self.examined = True
+
+    def close(self) -> None:
+        """Let the object go."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def blocks(data: Bitmap, pages: int) -> list[Run]:
+    """Return the runs of whole blocks of 512 pages in which a page of ``data`` is set.
+
+    The last one is cut at ``pages``, the end of the region.
+    """
+    runs: list[Run] = []
+    empty = bytes(_BLOCK_BYTES)
+    for index, bits in data.chunks():
+        for offset in range(0, CHUNK_BYTES, _BLOCK_BYTES):
+            if bits[offset : offset + _BLOCK_BYTES] == empty:
+                continue
+            first = index * CHUNK_PAGES + offset * 8
+            if runs and sum(runs[-1]) == first:
+                runs[-1] = (runs[-1][0], runs[-1][1] + BLOCK_PAGES)
+            else:
+                runs.append((first, BLOCK_PAGES))
+    if runs and sum(runs[-1]) > pages:
+        runs[-1] = (runs[-1][0], pages - runs[-1][0])
+    return runs

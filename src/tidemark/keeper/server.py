@@ -1,0 +1,235 @@
+"""The keeper's process: one thread, one socket, one workload.
+
+``python -m tidemark.keeper.server DIRECTORY < workload.json``, with the owner's pid as
+TIDEMARK_OWNER_PID in the environment. It prints one line of JSON when the workload is ready,
+or why it is not, and then serves until it is stopped, its owner ends, or nobody asks any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidemark.errors import KeeperError, StorageError, TidemarkError
+from tidemark.keeper import proc
+from tidemark.keeper.live import Live
+from tidemark.keeper.loop import Ended
+from tidemark.keeper.protocol import SocketPath, receive, send
+from tidemark.keeper.session import Session
+from tidemark.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
+SOCKET_NAME = "keeper.sock"
+
+_IDLE_SECONDS = 3600.0
+"""After so long without a request the keeper ends: a workload must not stand for ever."""
+
+_EPOCH_STEPS = ("clear", "advance", "collect", "open")
+
+
+class Order:
+    """Which step may come next: clear, advance, collect and open of each epoch; then seal.
+
+    The last step of an epoch may be asked for again, as a job that failed is run again.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = -1
+        self._done = len(_EPOCH_STEPS)
+        self.sequence = 0
+
+    def check(self, step: str, epoch: int) -> None:
+        """Raise unless ``step`` of ``epoch`` may come now.
+
+        :raises KeeperError: when it is out of order
+        """
+        place = _EPOCH_STEPS.index(step)
+        repeated = epoch == self.epoch and place == self._done - 1 and place >= 2
+        follows = epoch == self.epoch and place == self._done
+        begins = epoch == self.epoch + 1 and place == 0 and self._done >= 3
+        if not (repeated or follows or begins):
+            raise KeeperError(
+                f"step {step} of epoch {epoch} was asked for out of order (the last one was of "
+                f"epoch {self.epoch}); stop this keeper and run the workload's live steps again"
+            )
+
+    def note(self, step: str, epoch: int) -> int:
+        """Note that a step was done; return how many were."""
+        self.epoch, self._done = epoch, _EPOCH_STEPS.index(step) + 1
+        self.sequence += 1
+        return self.sequence
+
+
+class Server:
+    """Answers requests, one client at a time."""
+
+    def __init__(self, live: Live, session: Session, path: Path) -> None:
+        self._live = live
+        self._session = session
+        self._path = path
+        self._order = Order()
+        self._sealed = False
+        self._client: socket.socket | None = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._steps: dict[str, Callable[[], dict[str, Any]]] = {
+            "clear": session.clear,
+            "advance": session.advance,
+            "collect": session.collect,
+        }
+
+    def listen(self) -> None:
+        """Open the socket, for its owner alone."""
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            with SocketPath(self._path) as address:
+                self._listener.bind(address)
+        finally:
+            os.umask(before)
+        self._listener.listen()
+        self._live.loop.add(self._listener.fileno(), self._on_connection)
+
+    def close(self) -> None:
+        """Remove the socket."""
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def serve(self) -> None:
+        """Answer until the workload is sealed or given up.
+
+        :raises Ended: when the keeper is to end before
+        """
+        while not self._sealed:
+            if not self._live.loop.wait(_IDLE_SECONDS):
+                raise Ended
+
+    def _on_connection(self) -> None:
+        client, _ = self._listener.accept()
+        # A request is answered before the next is looked at; a client that dies while the
+        # workload runs is noticed when its answer cannot be delivered.
+        with client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while not self._sealed and (received := receive(client)) is not None:
+                request, descriptors = received
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                self._answer(client, request)
+
+    def _answer(self, client: socket.socket, request: dict[str, Any]) -> None:
+        try:
+            answer, descriptors = self._handle(request)
+        except TidemarkError as error:
+            answer, descriptors = {"error": str(error), "exit_code": error.exit_code}, []
+        send(client, answer, descriptors)
+
+    def _handle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        step, epoch = request.get("step"), request.get("epoch")
+        match step:
+            case "status":
+                return self._status(), []
+            case "stop":
+                raise Ended
+            case "seal":
+                return self._seal(), []
+            case "clear" | "advance" | "collect" | "open" if isinstance(epoch, int):
+                return self._epoch_step(step, epoch)
+        raise KeeperError(f"there is no step {step!r}; the client is of another version")
+
+    def _epoch_step(self, step: str, epoch: int) -> tuple[dict[str, Any], list[int]]:
+        self._order.check(step, epoch)
+        descriptors: list[int] = []
+        if step == "open":
+            answer, descriptors = self._session.open()
+        else:
+            answer = self._steps[step]()
+        sequence = self._order.note(step, epoch)
+        return {
+            **answer,
+            "workload": self._live.workload.name,
+            "epoch": epoch,
+            "life": self._session.life,
+            "sequence": sequence,
+        }, descriptors
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "workload": self._live.workload.name,
+            "life": self._session.life,
+            "epoch": self._order.epoch,
+            "processes": [process.pid for process in self._live.tree.in_order()],
+            "tracker": self._live.tracker,
+        }
+
+    def _seal(self) -> dict[str, Any]:
+        self._sealed = True
+        return {
+            **self._session.seal(),
+            "workload": self._live.workload.name,
+            "life": self._session.life,
+            "epochs": self._order.epoch + 1,
+            "tracker": self._live.tracker,
+            "tracker_reason": self._live.tracker_reason,
+            "frozen_seconds": self._session.frozen_seconds,
+        }
+
+
+def _run(workload: Workload, directory: Path, owner: int | None) -> None:
+    """Keep ``workload``; the first line on stdout says whether it is ready."""
+    live = Live(workload, directory, owner)
+    session = Session(live)
+    server = Server(live, session, directory / SOCKET_NAME)
+    try:
+        session.begin()
+        server.listen()
+        _announce(
+            {
+                "pid": os.getpid(),
+                "start_time": proc.start_time(os.getpid()),
+                "socket": SOCKET_NAME,
+                "life": session.life,
+                "workload": workload.name,
+            }
+        )
+        server.serve()
+    finally:
+        server.close()
+        session.abandon()
+
+
+def _announce(message: dict[str, Any]) -> None:
+    """Tell who started us, and let go of their pipe."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def main() -> int:
+    """Run the keeper; return 0 also when it was told to end."""
+    directory = Path(sys.argv[1])
+    workload = Workload.from_json(sys.stdin.read())
+    owner = os.environ.get(OWNER_VARIABLE)
+    try:
+        _run(workload, directory, int(owner) if owner else None)
+    except TidemarkError as error:
+        _announce({"error": str(error), "exit_code": error.exit_code})
+        return error.exit_code
+    except OSError as error:
+        failure = StorageError(f"the keeper cannot work in {directory}: {error}")
+        _announce({"error": str(failure), "exit_code": failure.exit_code})
+        return failure.exit_code
+    except Ended:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The address spaces of a workload: armed, scanned, and what of them the tracker cannot see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tidemark.keeper import suspicion
+from tidemark.keeper.views import common, difference
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import (
+    ChangedError,
+    ForbiddenError,
+    LackingError,
+    ProcessGoneError,
+    TracedError,
+)
+from tidemark.native.space import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tidemark.keeper.tree import Thread
+    from tidemark.keeper.views import View
+
+    Note = Callable[[View, Bitmap], None]
+
+ATOMIC = "uffd-wp"
+"""The tracker that forgets a write in the same breath in which it reports it."""
+
+
+@dataclass(eq=False)
+class AddressSpace:
+    """One address space: of the processes ``users``, two of them during a vfork.
+
+    ``views`` are those that the epoch knows: mapped when it began, or when the process was born
+    in it. ``watched`` are the parts of them, in whole blocks, that are armed. Where ``space`` is
+    None nothing is armed, and ``reason`` says why.
+    """
+
+    tracker: str
+    users: set[int]
+    space: Space | None = None
+    reason: str = suspicion.UNTRACKED
+    views: list[View] = field(default_factory=list)
+    watched: list[View] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Stop tracking; the process is left as if it had never been tracked."""
+        self.views, self.watched = [], []
+        if self.space is not None:
+            self.space.close()
+            self.space = None
+
+    def arm(self, views: list[View], thread: Thread | None) -> int:
+        """Watch ``views`` from now on; return how many pages were armed anew.
+
+        What is watched already keeps what it has noted since it was scanned last.
+
+        :param thread: a thread that stands, to open the space through
+        :raises ProcessGoneError: when that thread was killed meanwhile
+        """
+        self.views = views
+        try:
+            return self._arm(thread) if views else 0
+        except ProcessGoneError:
+            self.close()
+            raise
+        except (LackingError, ForbiddenError, TracedError, ChangedError) as error:
+            self.close()
+            self.views, self.reason = views, f"{suspicion.UNTRACKED}: {error}"
+            return 0
+
+    def _arm(self, thread: Thread | None) -> int:
+        if self.space is None:
+            if thread is None:
+                raise LackingError("no thread stands", 0, 0, 0, 0)
+            self.space = Space(self.tracker, thread.process.pid, thread.tid)
+            self.watched = []
+        writable = [view for view in self.views if self._cover(self.space, view)]
+        blocks = [part for view in writable for part in view.pages(view.region.armed_blocks)]
+        fresh = difference(blocks, self.watched)
+        self.space.arm([(view.start, view.end) for view in fresh])
+        self.watched = blocks
+        return sum(view.count for view in fresh)
+
+    @staticmethod
+    def _cover(space: Space, view: View) -> bool:
+        """Put a view under the tracker; False where it is one that can never be written.
+
+        The kernel refuses a mapping of a file that is open for reading only (without
+        VM_MAYWRITE), and nobody, a debugger included, can store through it.
+        """
+        try:
+            space.cover(view.start, view.end)
+        except ForbiddenError:
+            return False
+        return True
+
+    def scan(self, current: Sequence[View], note: Note) -> None:
+        """Report to ``note`` what was written through each of the ``current`` views, and forget it.
+
+        What the tracker cannot have seen is marked as suspect in the region.
+        """
+        for view in difference(self.views, current):
+            view.region.suspect(suspicion.UNMAPPED, view.page, view.count)
+        for view in difference(current, self.views):
+            view.region.suspect(suspicion.NEW_MAPPING, view.page, view.count)
+        known = common(current, self.views)
+        if self.space is None:
+            for view in known:
+                view.region.suspect(self.reason, view.page, view.count)
+        self.watched = common(self.watched, known)
+        self.scan_watched(note)
+
+    def scan_watched(self, note: Note) -> None:
+        """Report to ``note`` what was written since the last scan to what is watched."""
+        if self.space is None:
+            return
+        self.watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
+        if self.tracker != ATOMIC:
+            self.space.arm([(view.start, view.end) for view in self.watched])
+
+    def _scan_part(self, space: Space, view: View, note: Note) -> bool:
+        """Scan a part; return whether it is still watched."""
+        written, unsure = Bitmap(view.region.pages), Bitmap(view.region.pages)
+        try:
+            space.scan((view.start, view.end, view.page), written, unsure, rearm=True)
+        except ChangedError:
+            # Another mapping of the same pages stands there now, which is not watched.
+            view.region.suspect(suspicion.UNMAPPED, view.page, view.count)
+            return False
+        finally:
+            note(view, written)
+        for first, count in unsure.runs():
+            view.region.suspect(suspicion.UNSURE, first, count)
+        return True

@@ -1,0 +1,104 @@
+"""Starting a program so that it cannot outlive us, or run before we trace it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidemark.errors import WorkloadError
+from tidemark.native.process import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_FAILED = 127
+
+
+@dataclass
+class Spawned:
+    """A program that waits at its gate, before its first instruction, until :meth:`go`."""
+
+    pid: int
+    argv: Sequence[str]
+    _gate: int
+    _failure: int
+
+    def go(self) -> None:
+        """Let it in, and return when it runs, or has failed to: see :meth:`failure`."""
+        os.write(self._gate, b"g")
+        os.close(self._gate)
+
+    def failure(self) -> str | None:
+        """Return why the program could not be executed; None when it runs.
+
+        To be asked once, after :meth:`go`; it waits until that is known.
+        """
+        with os.fdopen(self._failure, "rb") as pipe:
+            number = pipe.read()
+        return os.strerror(int(number)) if number else None
+
+
+def spawn(
+    argv: Sequence[str], env: Mapping[str, str], output: Path, *, inherit: Sequence[int] = ()
+) -> Spawned:
+    """Fork a child that will execute ``argv`` in a session of its own, at its gate.
+
+    Its input is empty and its output is appended to the file ``output``. The kernel kills it
+    when this process ends.
+
+    :param inherit: descriptors that it keeps
+    """
+    gate_out, gate_in = os.pipe()
+    failure_out, failure_in = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(gate_in)
+            os.close(failure_out)
+            _become(argv, env, output, inherit, gate_out)
+        except BaseException as error:  # nothing may escape into the parent's code
+            os.write(failure_in, str(getattr(error, "errno", None) or 1).encode())
+        finally:
+            os._exit(_FAILED)
+    os.close(gate_out)
+    os.close(failure_in)
+    return Spawned(pid, argv, gate_in, failure_out)
+
+
+def _become(
+    argv: Sequence[str], env: Mapping[str, str], output: Path, inherit: Sequence[int], gate: int
+) -> None:
+    """Turn this forked child into the program."""
+    die_with_parent(signal.SIGKILL)
+    os.setsid()
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    for descriptor in inherit:
+        os.set_inheritable(descriptor, True)
+    if os.read(gate, 1) != b"g":
+        os._exit(_FAILED)
+    os.execvpe(argv[0], list(argv), dict(env))
+
+
+def last_output(output: Path, lines: int = 3) -> str:
+    """Return the last lines that a program printed, for an error message; empty if none."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - 4096))
+            text = file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+    return "; it printed: " + " | ".join(text.splitlines()[-lines:]) if text else ""
+
+
+def cannot_execute(argv: Sequence[str], reason: str) -> WorkloadError:
+    """Return the error for a program that is there but does not start."""
+    return WorkloadError(f"cannot execute {argv[0]}: {reason}; check its path and permissions")

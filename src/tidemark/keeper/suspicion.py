@@ -1,0 +1,36 @@
+"""Why a tracker cannot vouch for a page."""
+
+from __future__ import annotations
+
+CONTENT = "content"
+"""There is no tracker: every page is compared."""
+
+UNTRACKED = "untracked"
+"""The process cannot be put under the tracker."""
+
+UNSURE = "unsure"
+"""The tracker itself cannot tell: soft-dirty finds an empty page table entry."""
+
+UNMAPPED = "unmapped"
+"""A mapping that was armed is not there any more, and its page table with it."""
+
+NEW_MAPPING = "new-mapping"
+"""A mapping was made within the epoch, and is not under the tracker."""
+
+EXEC = "exec"
+"""A process gave up its memory for a new program's."""
+
+VANISHED = "vanished"
+"""A process ended and could not be looked at before."""
+
+TOUCHED = "touched"
+"""The object was mapped anew, or read or written through a descriptor."""
+
+DESCRIPTOR = "descriptor"
+"""A process of the workload holds a descriptor through which it may write unseen."""
+
+UNWITNESSED = "unwitnessed"
+"""It cannot be told whether the object was touched."""
+
+FOREIGN = "foreign"
+"""A process outside of the workload maps the object."""

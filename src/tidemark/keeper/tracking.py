@@ -1,0 +1,322 @@
+"""Regions, the address spaces that show them, and who may have written what.
+
+The rules of an epoch, from clear to collect. A page counts as written when
+
+- it was stored to through a mapping that was watched all the time, which the tracker tells at
+  the end of the epoch, or at the end of the process; or
+- the object holds data there now and held none before, or the reverse.
+
+Everything else that could hide a write makes the page *suspect*, with a reason. Only the
+blocks of pages that hold data are armed: a page elsewhere cannot be written without becoming
+data, which is seen on the object itself. So work and page tables are proportional to the pages
+in use, not to the size of the region.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidemark.keeper import suspicion
+from tidemark.keeper.foreign import foreign_objects
+from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
+from tidemark.keeper.region import Region
+from tidemark.keeper.residents import resident_data
+from tidemark.keeper.spaces import AddressSpace
+from tidemark.keeper.views import View
+from tidemark.keeper.witness import Testimony, Witness
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import ProcessGoneError
+from tidemark.native.maps import shared_mappings
+from tidemark.native.process import same_space
+
+if TYPE_CHECKING:
+    from tidemark.keeper.tree import Process, Thread, Tree
+
+_REASONS = {
+    Testimony.TOUCHED: suspicion.TOUCHED,
+    Testimony.WRITABLE: suspicion.DESCRIPTOR,
+    Testimony.UNKNOWN: suspicion.UNWITNESSED,
+}
+
+
+@dataclass(frozen=True)
+class ScannedView:
+    """One mapping of one process, with the pages written through it."""
+
+    process: Process
+    view: View
+    protection: int
+    written: Bitmap
+
+
+class Tracking:
+    """What the keeper knows of a workload's memory; the observer of its tree.
+
+    :param tracker: ``uffd-wp``, ``soft-dirty`` or ``content``
+    """
+
+    def __init__(self, tracker: str) -> None:
+        self.tracker = tracker
+        self.regions: dict[Identity, Region] = {}
+        self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
+        self._classifier = Classifier()
+        self._next_region = 1
+        self._witness = Witness()
+        self._foreign: set[Identity] = set()
+        self._active = False
+
+    def close(self) -> None:
+        """Stop tracking everything."""
+        for space in self._spaces.values():
+            space.close()
+        self._spaces.clear()
+        self._witness.close()
+        for region in self.regions.values():
+            region.close()
+        self.regions.clear()
+
+    def in_order(self) -> list[Region]:
+        """Return the regions by number."""
+        return sorted(self.regions.values(), key=lambda region: region.number)
+
+    # What is mapped
+
+    def mappings(self, process: Process) -> list[Mapping]:
+        """Return the shared memory that a process maps, in order of address.
+
+        :raises UnsupportedError: for memory in huge pages
+        """
+        for thread in process.living():
+            try:
+                return self._classifier.shared_memory(process.pid, shared_mappings(thread.tid))
+            except ProcessGoneError:
+                continue
+        return []
+
+    def _views(self, process: Process) -> list[tuple[Mapping, View]]:
+        """Return what a process maps.
+
+        New regions get numbers in the order of their creation: mmap(2) hands out addresses
+        downwards, so the highest is the oldest.
+        """
+        found = self.mappings(process)
+        views = [(mapping, self._view(process, mapping)) for mapping in reversed(found)]
+        return views[::-1]
+
+    def _view(self, process: Process, mapping: Mapping) -> View:
+        region = self.regions.get(mapping.identity) or self._enter(process, mapping)
+        if region.descriptor is None:
+            region.grow(mapping.page + mapping.count)
+        region.mapped = True
+        return View(mapping.start, mapping.end, mapping.page, region)
+
+    def _enter(self, process: Process, mapping: Mapping) -> Region:
+        """Take in a region that is seen for the first time."""
+        region = Region(
+            number=self._next_region,
+            identity=mapping.identity,
+            kind=mapping.kind,
+            name=mapping.name,
+            descriptor=open_object([*self._spaces, process.pid], process.pid, mapping),
+        )
+        region.measure()
+        self._next_region += 1
+        self.regions[mapping.identity] = region
+        return region
+
+    def _view_all(self, tree: Tree) -> dict[int, list[tuple[Mapping, View]]]:
+        """Return, by pid, what each process maps now; forget the regions that nobody maps."""
+        for region in self.regions.values():
+            region.mapped = False
+            region.measure()
+        views = {process.pid: self._views(process) for process in tree.in_order()}
+        for identity, region in list(self.regions.items()):
+            if not region.mapped:
+                self.regions.pop(identity).close()
+        return views
+
+    def _space_of(self, process: Process) -> AddressSpace:
+        space = self._spaces.get(process.pid)
+        if space is None:
+            space = self._spaces[process.pid] = AddressSpace(self.tracker, {process.pid})
+        return space
+
+    # The beginning and the end of an epoch
+
+    def clear(self, tree: Tree) -> dict[str, int]:
+        """Begin an epoch: forget all writes so far. The tree must stand.
+
+        Returns how many regions and mappings are watched, and how many pages were armed.
+        """
+        views = self._view_all(tree)
+        late = self._take_late_writes()
+        testimony = self._witness.examine(self.regions.values(), tree.processes)
+        self._refresh_data(tree, views)
+        armed = self._arm_all(tree, views)
+        for region in self.regions.values():
+            known = region.known
+            region.begin_epoch()
+            region.written = late.pop(region.number, Bitmap(region.pages))
+            if known:
+                self._hear(region, testimony[region.number])
+        self._foreign = foreign_objects(tree.processes, self._classifier)
+        self._active = True
+        return {
+            "regions": len(self.regions),
+            "mappings": sum(len(found) for found in views.values()),
+            "pages_armed": armed,
+        }
+
+    def collect(self, tree: Tree) -> list[ScannedView]:
+        """End an epoch: find what was written and what is suspect. The tree must stand.
+
+        The regions then hold their data, zero pages and suspicions; what was written is in the
+        result, or in ``written`` of the region where its mapping has ended. Everything is armed
+        again at once, so that what comes between this and the next clear is not lost.
+        """
+        views = self._view_all(tree)
+        testimony = self._witness.examine(self.regions.values(), tree.processes)
+        for region in self.regions.values():
+            self._hear(region, testimony[region.number])
+        scanned: list[ScannedView] = []
+        for process in tree.in_order():
+            scanned += self._scan(process, views[process.pid])
+        for region in self.regions.values():
+            region.stored = region.written.copy()
+        for scan in scanned:
+            scan.view.region.stored |= scan.written
+        for identity in self._foreign | foreign_objects(tree.processes, self._classifier):
+            if identity in self.regions:
+                self.regions[identity].suspect_all(suspicion.FOREIGN)
+        self._refresh_data(tree, views)
+        self._arm_all(tree, views)
+        return scanned
+
+    def _take_late_writes(self) -> dict[int, Bitmap]:
+        """Return, by region, the writes since the last collect, when the tree stood already.
+
+        Its own threads cannot make any, but another process can (process_vm_writev(2)), and so
+        can the kernel on its behalf (an asynchronous read). They count for the next epoch.
+        """
+        late: dict[int, Bitmap] = {}
+
+        def note(view: View, written: Bitmap) -> None:
+            late.setdefault(view.region.number, Bitmap(0)).__ior__(written)
+
+        for space in self._distinct_spaces():
+            space.scan_watched(note)
+        return late
+
+    def _distinct_spaces(self) -> list[AddressSpace]:
+        return list({id(space): space for space in self._spaces.values()}.values())
+
+    def _scan(self, process: Process, found: list[tuple[Mapping, View]]) -> list[ScannedView]:
+        space = self._space_of(process)
+        if process.pid != min(space.users):
+            return []  # one scan is enough for those that share it
+        written = {view: Bitmap(view.region.pages) for _, view in found}
+
+        def note(part: View, pages: Bitmap) -> None:
+            for view in written:
+                if view.start <= part.start < view.end:
+                    written[view] |= pages
+
+        if self.tracker != suspicion.CONTENT:
+            space.scan([view for _, view in found], note)
+        return [
+            ScannedView(process, view, mapping.protection, written[view]) for mapping, view in found
+        ]
+
+    def _arm_all(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> int:
+        armed = 0
+        for region in self.regions.values():
+            region.plan_arming()
+        for process in tree.in_order():
+            space = self._space_of(process)
+            if process.pid == min(space.users):
+                armed += self._arm(tree, space, [view for _, view in views[process.pid]])
+        self._witness.begin(self.regions.values(), tree.processes)
+        return armed
+
+    def _arm(self, tree: Tree, space: AddressSpace, views: list[View]) -> int:
+        if self.tracker == suspicion.CONTENT:
+            space.views = views
+            return 0
+        thread = tree.stopped_thread(space.users)
+        try:
+            return space.arm(views, thread)
+        except ProcessGoneError:
+            if thread is not None:
+                tree.thread_left(thread)
+            return 0
+
+    # What the object itself tells
+
+    def _hear(self, region: Region, testimony: Testimony) -> None:
+        """Suspect all of a region of which the witness cannot say that nobody touched it."""
+        if self.tracker == suspicion.CONTENT:
+            region.suspect_all(suspicion.CONTENT)
+        elif testimony in _REASONS:
+            region.suspect_all(_REASONS[testimony])
+
+    def _refresh_data(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> None:
+        """Find out which pages of each region hold data."""
+        for region in self.regions.values():
+            if not region.read_data():
+                region.data = resident_data(tree, region, views)
+
+    # The observer of the tree
+
+    def born(self, process: Process, thread: Thread) -> None:
+        """Watch a child from before its first instruction."""
+        parent = process.parent
+        if parent is not None and parent.pid in self._spaces and _share(process, parent):
+            space = self._spaces[process.pid] = self._spaces[parent.pid]
+            space.users.add(process.pid)
+            return
+        space = self._space_of(process)
+        if self._active:
+            views = [view for _, view in self._views(process)]
+            if self.tracker == suspicion.CONTENT:
+                space.views = views
+            else:
+                space.arm(views, thread)
+
+    def exiting(self, process: Process) -> None:
+        """Scan a process whose memory is about to be taken down."""
+        space = self._space_of(process)
+        if self._active and space.users == {process.pid} and self.tracker != suspicion.CONTENT:
+            views = [view for _, view in self._views(process)]
+            space.scan(views, _note_ended)
+            space.close()
+
+    def executed(self, process: Process) -> None:
+        """Mark what a process may have written before it gave up its memory."""
+        self._leave(process, suspicion.EXEC)
+        self._space_of(process)
+
+    def ended(self, process: Process) -> None:
+        """Mark what a process may have written that could not be scanned before its end."""
+        self._leave(process, suspicion.VANISHED)
+
+    def _leave(self, process: Process, reason: str) -> None:
+        space = self._space_of(process)
+        del self._spaces[process.pid]
+        space.users.discard(process.pid)
+        if space.users:
+            return  # the memory lives on in the process that lent it
+        for view in space.views:
+            view.region.suspect(reason, view.page, view.count)
+        space.close()
+
+
+def _note_ended(view: View, written: Bitmap) -> None:
+    view.region.written |= written
+
+
+def _share(process: Process, parent: Process) -> bool:
+    try:
+        return same_space(process.pid, parent.pid)
+    except ProcessGoneError:
+        return False

@@ -1,0 +1,406 @@
+"""A workload's process tree under ptrace: followed while it runs, frozen and thawed whole.
+
+Every thread is seized, with the children that it makes. A child is stopped by the kernel
+before its first instruction, and a process once more before its memory is taken down
+(PTRACE_EVENT_EXIT, also under SIGKILL): at both moments the tree calls its observer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from tidemark.errors import AttachError
+from tidemark.keeper import proc
+from tidemark.native import tracee
+from tidemark.native.library import ProcessGoneError
+from tidemark.native.tracee import Event, EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+FREEZE_SECONDS = 10.0
+"""How long a freeze waits for a thread that is deep in the kernel."""
+
+
+class State(Enum):
+    """What a thread is doing, as far as ptrace has told."""
+
+    RUNNING = auto()
+    STOPPED = auto()
+    VFORKING = auto()  # waits in the kernel for its vfork child and cannot stop before
+    LEAVING = auto()  # was let go at its end
+
+
+@dataclass(eq=False)
+class Thread:
+    """One thread of a traced process; ``group_stop`` is the signal that stopped it, or 0."""
+
+    tid: int
+    process: Process
+    state: State = State.RUNNING
+    group_stop: int = 0
+
+
+@dataclass(eq=False)
+class Process:
+    """One traced process; ``number`` is its canonical number, in order of creation."""
+
+    number: int
+    pid: int
+    parent: Process | None
+    command: str
+    ran: bool = True  # False for a child that was killed before its first instruction
+    threads: dict[int, Thread] = field(default_factory=dict)
+
+    def living(self) -> list[Thread]:
+        """Return the threads that have not been let go at their end."""
+        return [thread for thread in self.threads.values() if thread.state is not State.LEAVING]
+
+    def stopped_thread(self) -> Thread | None:
+        """Return a thread that stands and can be asked to execute system calls."""
+        for thread in self.threads.values():
+            if thread.state is State.STOPPED:
+                return thread
+        return None
+
+
+@dataclass
+class Counts:
+    """What happened to processes since the last thaw."""
+
+    born: int = 0
+    exited: int = 0
+    killed: int = 0
+    executed: int = 0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended: an exit code, or the signal that killed it."""
+
+    code: int | None
+    signal: int | None
+
+
+class Observer(Protocol):
+    """Who wants to know what becomes of the processes of a tree."""
+
+    def born(self, process: Process, thread: Thread) -> None:
+        """Look at a new process; ``thread`` stands before its first instruction."""
+
+    def exiting(self, process: Process) -> None:
+        """Look at a process whose last thread is about to end; its memory still stands."""
+
+    def executed(self, process: Process) -> None:
+        """Learn that a process runs a new program; its former memory is gone."""
+
+    def ended(self, process: Process) -> None:
+        """Learn that a process is gone; it need not have stood before."""
+
+
+class Tree:
+    """The processes of one workload.
+
+    :param kill_with_tracer: the kernel kills them when this process ends: for a workload that
+        we started, and for no other
+    :param other_ended: called with pid and ending of a child that is not of the tree
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        *,
+        kill_with_tracer: bool,
+        other_ended: Callable[[int, Ending], None],
+    ) -> None:
+        self.processes: dict[int, Process] = {}
+        self.counts = Counts()
+        self.root_pid = 0
+        self.root_ending: Ending | None = None
+        self.frozen = False
+        self._observer = observer
+        self._kill_with_tracer = kill_with_tracer
+        self._other_ended = other_ended
+        self._threads: dict[int, Thread] = {}
+        self._expected: dict[int, Process] = {}  # announced by its parent, not seen yet
+        self._early: set[int] = set()  # seen, not announced yet
+        self._next_number = 0
+
+    # Taking processes in
+
+    def seize(self, pid: int) -> None:
+        """Seize the one thread of a process that we created, without stopping it."""
+        tracee.seize(pid, kill_with_tracer=self._kill_with_tracer)
+        self.root_pid = pid
+        self._add_thread(self._add_process(pid, None), pid)
+
+    def attach(self, root: int) -> None:
+        """Seize a running process with all its descendants and leave them frozen.
+
+        :raises AttachError: when one of them cannot be traced; then all are let go
+        """
+        self.root_pid = root
+        self.frozen = True
+        try:
+            while self._seize_new(root):
+                self._settle()
+        except BaseException:
+            self.detach()
+            raise
+
+    def _seize_new(self, root: int) -> bool:
+        """Seize what is not seized yet; a process may have forked or made threads meanwhile."""
+        found = False
+        for pid in proc.tree_of(root):
+            for tid in proc.thread_ids(pid):
+                if tid not in self._threads and proc.state_of(tid) not in {None, "Z", "X"}:
+                    found |= self._seize_thread(pid, tid)
+        if root not in self.processes:
+            raise AttachError(f"process {root} is gone; name one that runs")
+        return found
+
+    def _seize_thread(self, pid: int, tid: int) -> bool:
+        try:
+            tracee.seize(tid, kill_with_tracer=self._kill_with_tracer)
+            tracee.interrupt(tid)
+        except ProcessGoneError:
+            return False
+        process = self.processes.get(pid)
+        if process is None:
+            parent = self.processes.get(proc.parent_of(pid) or 0)
+            process = self._add_process(pid, parent)
+        self._add_thread(process, tid)
+        return True
+
+    def _add_process(self, pid: int, parent: Process | None) -> Process:
+        process = Process(self._next_number, pid, parent, proc.command_of(pid))
+        self._next_number += 1
+        self.processes[pid] = process
+        return process
+
+    def _add_thread(self, process: Process, tid: int) -> Thread:
+        thread = Thread(tid, process)
+        process.threads[tid] = thread
+        self._threads[tid] = thread
+        return thread
+
+    # Freezing and thawing
+
+    def freeze(self) -> None:
+        """Stop every thread; children that are being born included.
+
+        :raises AttachError: when a thread does not stop; then the tree runs on
+        """
+        self.frozen = True
+        for thread in list(self._threads.values()):
+            if thread.state in {State.RUNNING, State.VFORKING}:
+                with contextlib.suppress(ProcessGoneError):
+                    tracee.interrupt(thread.tid)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Handle events until every thread stands."""
+        deadline = time.monotonic() + FREEZE_SECONDS
+        pause = 0.0
+        while moving := self._moving():
+            if self.pump():
+                pause = 0.0
+                continue
+            if time.monotonic() > deadline:
+                self.thaw()
+                raise AttachError(_unstoppable(moving))
+            # A thread stops within microseconds, unless it is deep in the kernel.
+            time.sleep(pause)
+            pause = min(pause + 0.00005, 0.01)
+
+    def _moving(self) -> list[int]:
+        """Return the threads that may still store to memory."""
+        moving = [t.tid for t in self._threads.values() if t.state is State.RUNNING]
+        return moving + [tid for tid in self._expected if tid not in self._threads]
+
+    def thaw(self) -> None:
+        """Let every thread run on, or stay in the stop that SIGSTOP put it in."""
+        self.frozen = False
+        self.counts = Counts()
+        for thread in list(self._threads.values()):
+            if thread.state is State.STOPPED:
+                self._let_run(thread)
+
+    def _let_run(self, thread: Thread) -> None:
+        thread.state = State.RUNNING
+        with contextlib.suppress(ProcessGoneError):
+            if thread.group_stop:
+                tracee.listen(thread.tid)
+            else:
+                tracee.resume(thread.tid)
+
+    def detach(self) -> None:
+        """Let all processes go, running, as if they had never been traced."""
+        self.frozen = True
+        with contextlib.suppress(AttachError):
+            self.freeze()
+        for thread in self._threads.values():
+            with contextlib.suppress(ProcessGoneError):
+                tracee.detach(thread.tid)
+        self.processes.clear()
+        self._threads.clear()
+
+    # Following
+
+    def pump(self) -> bool:
+        """Handle all events that have come; return whether there was any."""
+        found = False
+        while event := tracee.wait():
+            found = True
+            self._handle(event)
+        return found
+
+    def _handle(self, event: Event) -> None:
+        if event.kind is EventKind.ENDED:
+            self._on_ended(event)
+            return
+        thread = self._threads.get(event.tid)
+        if thread is None:
+            thread = self._adopt(event.tid, stands=event.kind is EventKind.STOPPED)
+        match event.kind:
+            case EventKind.STOPPED:
+                self._on_stopped(thread, event.signal)
+            case EventKind.CHILD | EventKind.VFORK:
+                self._on_child(thread, event)
+            case EventKind.EXEC:
+                self._on_exec(event)
+            case EventKind.EXITING:
+                self._on_exiting(thread)
+            case _:
+                thread.state = State.RUNNING
+                self._resume(thread, event.signal if event.kind is EventKind.SIGNAL else 0)
+
+    def _resume(self, thread: Thread, signal: int = 0) -> None:
+        """Let a thread on from a stop that is not the one a freeze waits for."""
+        with contextlib.suppress(ProcessGoneError):
+            if self.frozen and thread.state is not State.LEAVING:
+                # Any stop takes a pending interrupt with it: ptrace_stop() of the kernel.
+                tracee.interrupt(thread.tid)
+            tracee.resume(thread.tid, signal)
+
+    def _on_stopped(self, thread: Thread, signal: int) -> None:
+        if thread.state is State.LEAVING:
+            return
+        thread.state = State.STOPPED
+        thread.group_stop = signal
+        if not self.frozen:
+            self._let_run(thread)
+
+    def _on_child(self, thread: Thread, event: Event) -> None:
+        if event.child in self._early:
+            self._early.discard(event.child)
+        elif event.child not in self._threads:
+            self._expected[event.child] = thread.process
+        if event.kind is EventKind.VFORK:
+            thread.state = State.VFORKING
+        self._resume(thread)
+
+    def _adopt(self, tid: int, *, stands: bool) -> Thread:
+        """Take in a thread that was born under trace and reports for the first time.
+
+        Unless it was killed at once, it ``stands`` before its first instruction.
+        """
+        parent = self._expected.pop(tid, None)
+        if parent is None:
+            self._early.add(tid)
+        pid = int(proc.status_field(tid, "Tgid") or tid)
+        process = self.processes.get(pid)
+        if process is not None:
+            return self._add_thread(process, tid)
+        if parent is None:
+            parent = self.processes.get(proc.parent_of(pid) or 0)
+        process = self._add_process(pid, parent)
+        self.counts.born += 1
+        thread = self._add_thread(process, tid)
+        process.ran = stands
+        if stands:
+            thread.state = State.STOPPED
+            try:
+                self._observer.born(process, thread)
+            except ProcessGoneError:
+                self.thread_left(thread)
+        return thread
+
+    def thread_left(self, thread: Thread) -> None:
+        """Note that a thread was killed while it executed a system call of ours.
+
+        The news of its end came in the middle of that call and will not come again.
+        """
+        thread.state = State.LEAVING
+        self._resume(thread)
+
+    def _on_exec(self, event: Event) -> None:
+        """Note a new program: it runs in one thread, which has the process's id."""
+        process = self._threads[event.tid].process
+        for tid in list(process.threads):
+            self._threads.pop(tid, None)
+        process.threads.clear()
+        process.command = proc.command_of(process.pid)
+        self._observer.executed(process)
+        self.counts.executed += 1
+        self._resume(self._add_thread(process, event.tid))
+
+    def _on_exiting(self, thread: Thread) -> None:
+        process = thread.process
+        # Until its last thread has gone the process may still write.
+        if process.ran and process.living() == [thread]:
+            self._observer.exiting(process)
+        thread.state = State.LEAVING
+        self._resume(thread)
+
+    def _on_ended(self, event: Event) -> None:
+        self._expected.pop(event.tid, None)
+        ending = Ending(
+            None if event.signal else event.exit_code, event.signal if event.signal else None
+        )
+        thread = self._threads.pop(event.tid, None)
+        if thread is None:
+            self._other_ended(event.tid, ending)
+            return
+        process = thread.process
+        process.threads.pop(event.tid, None)
+        if not process.threads or event.tid == process.pid:
+            self._process_ended(process, ending)
+
+    def _process_ended(self, process: Process, ending: Ending) -> None:
+        for tid in list(process.threads):
+            self._threads.pop(tid, None)
+        if self.processes.pop(process.pid, None) is None:
+            return
+        if ending.signal is None:
+            self.counts.exited += 1
+        else:
+            self.counts.killed += 1
+        if process.pid == self.root_pid:
+            self.root_ending = ending
+        self._observer.ended(process)
+
+    def stopped_thread(self, pids: Iterable[int]) -> Thread | None:
+        """Return a thread of one of the processes that stands, to execute system calls in."""
+        for pid in sorted(pids):
+            process = self.processes.get(pid)
+            thread = process.stopped_thread() if process else None
+            if thread is not None:
+                return thread
+        return None
+
+    def in_order(self) -> Iterator[Process]:
+        """Yield the processes by canonical number."""
+        yield from sorted(self.processes.values(), key=lambda process: process.number)
+
+
+def _unstoppable(tids: list[int]) -> str:
+    described = ", ".join(f"{tid} ({proc.state_of(tid) or 'gone'})" for tid in tids[:5])
+    return (
+        f"these threads did not stop within {FREEZE_SECONDS:.0f} s: {described}; "
+        "one in state D waits for a device: try again when it is idle"
+    )
