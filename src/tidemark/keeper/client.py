@@ -6,9 +6,9 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Self
 
+from tidemark import proc
 from tidemark.errors import KeeperError, TidemarkError
 from tidemark.files import read_json
-from tidemark.keeper import proc
 from tidemark.keeper.protocol import SocketPath, receive, send
 
 if TYPE_CHECKING:

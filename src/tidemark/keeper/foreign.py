@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from tidemark import proc
 from tidemark.errors import UnsupportedError
-from tidemark.keeper import proc
 from tidemark.native.library import NativeError
 from tidemark.native.maps import shared_mappings
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark import proc
 from tidemark.errors import UnsupportedError
-from tidemark.keeper import proc
 from tidemark.native.library import PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidemark import proc
 from tidemark.errors import KeeperError, StorageError, TidemarkError
-from tidemark.keeper import proc
 from tidemark.keeper.live import Live
 from tidemark.keeper.loop import Ended
 from tidemark.keeper.protocol import SocketPath, receive, send

@@ -86,6 +86,7 @@ class Snapshot:
             "count": scan.view.count,
             "protection": scan.protection,
             "written": flat(scan.written & scan.view.region.data),
+            "present": flat(scan.present),
         }
 
     def layout(self) -> dict[str, Any]:
@@ -106,7 +107,11 @@ class Snapshot:
                 for r in self._tracking.in_order()
             ],
             "mappings": [
-                {key: value for key, value in self._mapping(scan).items() if key != "written"}
+                {
+                    key: value
+                    for key, value in self._mapping(scan).items()
+                    if key not in {"written", "present"}
+                }
                 for scan in self._in_order()
             ],
         }

@@ -113,6 +113,13 @@ class AddressSpace:
         self.watched = common(self.watched, known)
         self.scan_watched(note)
 
+    def present(self, view: View) -> Bitmap:
+        """Return the pages of a view that the page table holds; none where it is not known."""
+        present = Bitmap(max(view.region.pages, view.page + view.count))
+        if self.space is not None:
+            self.space.present((view.start, view.end, view.page), present)
+        return present
+
     def scan_watched(self, note: Note) -> None:
         """Report to ``note`` what was written since the last scan to what is watched."""
         if self.space is None:

@@ -42,12 +42,13 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class ScannedView:
-    """One mapping of one process, with the pages written through it."""
+    """One mapping of one process: the pages written through it, and those in its page table."""
 
     process: Process
     view: View
     protection: int
     written: Bitmap
+    present: Bitmap
 
 
 class Tracking:
@@ -225,7 +226,8 @@ class Tracking:
         if self.tracker != suspicion.CONTENT:
             space.scan([view for _, view in found], note)
         return [
-            ScannedView(process, view, mapping.protection, written[view]) for mapping, view in found
+            ScannedView(process, view, mapping.protection, written[view], space.present(view))
+            for mapping, view in found
         ]
 
     def _arm_all(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from tidemark import proc
 from tidemark.errors import AttachError
-from tidemark.keeper import proc
 from tidemark.native import tracee
 from tidemark.native.library import ProcessGoneError
 from tidemark.native.tracee import Event, EventKind

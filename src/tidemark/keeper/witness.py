@@ -19,7 +19,7 @@ import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from tidemark.keeper import proc
+from tidemark import proc
 from tidemark.native.library import NativeError
 from tidemark.native.process import forget_access
 from tidemark.native.watch import Watch

@@ -1,0 +1,49 @@
+# Tidemark: start or attach to workloads, and take each through its epochs: clear the trackers,
+# advance, collect, merge, dump; then restore and verify every dump, and report.
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from tidemark import workflow as tidemark
+
+min_version("9.14")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+CONFIG = tidemark.load_config(config, workflow.configfiles)
+RESULTS = CONFIG.results
+EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
+RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
+SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+
+tidemark.prepare_jobs(SCRIPTS)
+if workflow.is_main_process:
+    tidemark.remove_stale_keepers(Path(RESULTS))
+
+
+wildcard_constraints:
+    w="[A-Za-z][A-Za-z0-9_-]*",
+    e="[0-9]+",
+
+
+localrules:
+    all,
+    report,
+
+
+include: "workflow/rules/live.smk"
+include: "workflow/rules/dump.smk"
+include: "workflow/rules/offline.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,
+        rules.report.input,

@@ -1,0 +1,165 @@
+"""What the Snakefile and its rules need to know: the config, and what each step's code is."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tidemark
+from tidemark.errors import ConfigError
+from tidemark.keeper.client import is_alive
+from tidemark.keeper.server import OWNER_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tidemark.config import Config
+
+EPOCH_OUTPUTS = (
+    "clear.json",
+    "advance.json",
+    "scan.pb",
+    "bitmap.pb",
+    "image",
+    "layout.json",
+    "truth.json",
+    "verify.json",
+)
+"""What each epoch leaves: all of it is asked for, so that the loss of any part is noticed."""
+
+_BESIDE = {
+    # What a script starts as a process of its own is not to be seen in its imports.
+    "keep": ("tidemark.keeper.server",),
+}
+_BUILT = ("_native", "tidemark-holder")
+
+
+def load_config(merged: Mapping[str, Any], sources: Sequence[str]) -> Config:
+    """Return the config that Snakemake has merged from its files and ``--config``.
+
+    :raises snakemake.exceptions.WorkflowError: with all its mistakes; Snakemake prints that
+        without a traceback
+    """
+    from snakemake.exceptions import WorkflowError
+
+    from tidemark.config import resolve
+
+    try:
+        return resolve(merged, [Path(source) for source in sources])
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def prepare_jobs(scripts: Path) -> None:
+    """Set what the shell commands of jobs of this process find in their environment.
+
+    They run the scripts in ``scripts`` with this Python; keepers that they start end with this
+    process.
+    """
+    os.environ[OWNER_VARIABLE] = str(os.getpid())
+    os.environ["TIDEMARK_SCRIPTS"] = str(scripts)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def remove_stale_keepers(results: Path) -> None:
+    """Remove the files of keepers that are gone: a run that was killed leaves them.
+
+    To be called before Snakemake looks at files, and only by its main process.
+    """
+    for path in results.glob("run/*/keeper.json"):
+        try:
+            alive = is_alive(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError):
+            alive = False
+        if not alive:
+            path.unlink(missing_ok=True)
+
+
+def code(script: Path) -> str:
+    """Return a digest of the code that a script runs: its own and all that it imports of ours.
+
+    Content counts, not file times, but for the script itself: to touch it means to run its
+    rule again, as with Snakemake's own ``script:``.
+    """
+    digest = hashlib.sha256(str(script.stat().st_mtime_ns).encode())
+    for path in sorted(_closure(script)):
+        digest.update(_file_digest(path))
+    return digest.hexdigest()[:16]
+
+
+def _closure(script: Path) -> set[Path]:
+    """Return the files of a script, of the modules that it imports, and of what is built."""
+    found: set[Path] = set()
+    waiting = [script]
+    for module in _BESIDE.get(script.stem, ()):
+        waiting.extend(_files_of(module))
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            for module in _imports(path):
+                waiting.extend(_files_of(module))
+    return found | set(_built_files())
+
+
+@functools.cache
+def _imports(path: Path) -> frozenset[str]:
+    """Return the modules of ours that a source file imports when it runs."""
+    if path.suffix != ".py":
+        return frozenset()
+    return frozenset(
+        name for name in _imported(ast.parse(path.read_bytes())) if name.startswith("tidemark")
+    )
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue  # names for the type checker alone
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from _imported(node)
+
+
+@functools.cache
+def _files_of(module: str) -> tuple[Path, ...]:
+    """Return the source file of a module; nothing for a name that is not one."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        return ()
+    return (Path(spec.origin),) if spec and spec.origin else ()
+
+
+def _built_files() -> Iterator[Path]:
+    """Return what was compiled: the extension and the holder program."""
+    for directory in tidemark.__path__:
+        for path in Path(directory).iterdir():
+            if path.name.startswith(_BUILT) and path.suffix != ".pyi":
+                yield path
+
+
+@functools.cache
+def _file_digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def programs(workload: Any) -> str:
+    """Return a digest of the files that a workload's commands name: a changed program is news."""
+    digest = hashlib.sha256()
+    for argv in (workload.run, workload.advance.command, workload.check):
+        for word in (argv,) if isinstance(argv, str) else argv or ():
+            if Path(word).is_file():
+                digest.update(_file_digest(Path(word)))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,49 @@
+# The offline part, from the images alone: on any machine, in any order, again at any time.
+
+
+rule restore:
+    input:
+        image=rules.dump.output.image,
+        parents=lambda w: expand(f"{RESULTS}/{w.w}/e{{e}}/image", e=range(int(w.e))),
+        layout=rules.dump.output.layout,
+    output:
+        restored=temp(directory(f"{EPOCH}/restored")),
+        cost=f"{EPOCH}/cost/restore.json",
+    log:
+        f"{EPOCH}/log/restore.log",
+    group:
+        "offline"
+    conda:
+        "../envs/tidemark.yaml"
+    params:
+        code=tidemark.code(SCRIPTS / "restore.py"),
+    shell:
+        "python $TIDEMARK_SCRIPTS/restore.py image={input.image:q} layout={input.layout:q}"
+        " restored={output.restored:q} cost={output.cost:q} log={log:q}"
+
+
+rule verify:
+    input:
+        restored=rules.restore.output.restored,
+        image=rules.dump.output.image,
+        truth=rules.dump.output.truth,
+        before=lambda w: (
+            f"{RESULTS}/{w.w}/e{int(w.e) - 1}/truth.json" if int(w.e) else []
+        ),
+    output:
+        verify=report(
+            f"{EPOCH}/verify.json", caption="../report/verify.rst", category="{w}"
+        ),
+        cost=f"{EPOCH}/cost/verify.json",
+    log:
+        f"{EPOCH}/log/verify.log",
+    group:
+        "offline"
+    conda:
+        "../envs/tidemark.yaml"
+    params:
+        code=tidemark.code(SCRIPTS / "verify.py"),
+    shell:
+        "python $TIDEMARK_SCRIPTS/verify.py restored={input.restored:q} image={input.image:q}"
+        " truth={input.truth:q} before={input.before:q} verify={output.verify:q}"
+        " cost={output.cost:q} log={log:q}"

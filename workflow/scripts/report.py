@@ -1,0 +1,15 @@
+"""Report on all workloads: one HTML file, and the same figures as JSON and Parquet."""
+
+from tidemark.steps.job import Job, run
+from tidemark.steps.report import Outputs, report
+
+
+def main(job: Job) -> None:
+    """Run the step."""
+    runs = [word.split(":") for word in job.text("runs").split()]
+    outputs = Outputs(job.path("html"), job.path("json"), job.path("parquet"))
+    report(job.path("results"), [(name, int(epochs)) for name, epochs in runs], outputs)
+
+
+if __name__ == "__main__":
+    run(main)
