@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 VERBS = {
     "config": "check a config file, and show what it comes to",
+    "fsck": "check a dump and its parents for damage",
+    "probe": "tell what this machine allows, each thing tried for real",
+    "restore": "restore a dump as files, or as a tree of processes",
+    "run": "run the workloads of a config, by Snakemake",
+    "show": "list what a dump, or a chain of them, holds",
 }
 """Every verb with its module's SUMMARY: help must not import them all."""
 

@@ -38,17 +38,22 @@ def run(arguments: Namespace) -> int:
     :raises ConfigError: with all the mistakes in it
     :raises TidemarkError: where only what a job needs is installed
     """
-    config = _load(arguments.file)
+    config = load_config(arguments.file)
     sys.stdout.write(_json(config) if arguments.json else _lines(config))
     return 0
 
 
-def _load(path: Path) -> Config:
+def load_config(path: Path) -> Config:
+    """Return the config in ``path``.
+
+    :raises ConfigError: with all the mistakes in it
+    :raises TidemarkError: where only what a job needs is installed
+    """
     try:
-        from tidemark.config import load  # noqa: PLC0415 - heavy, and `--help` needs none of it
+        from tidemark.config import load
     except ModuleNotFoundError as error:
         raise TidemarkError(
-            f"`tidemark config` needs {error.name}; run `pip install 'tidemark[workflow]'`"
+            f"a config needs {error.name} to be read; run `pip install 'tidemark[workflow]'`"
         ) from error
     return load(path)
 

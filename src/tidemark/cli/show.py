@@ -1,0 +1,141 @@
+"""``tidemark show``: list what a dump, or a chain of them, holds."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidemark.files import dump_json
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from tidemark.image.directory import Image
+    from tidemark.image.manifest import RegionRecord
+
+SUMMARY = "list what a dump, or a chain of them, holds"
+_COLUMNS = ("region", "kind", "pages", "present", "in parent", "holes", "bytes", "name")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One region of one dump; ``runs`` are (first page, count, kind), adjacent ones joined."""
+
+    shmid: int
+    record: RegionRecord | None
+    runs: list[tuple[int, int, str]]
+
+    def count(self, kind: str) -> int:
+        """Return the number of pages of one kind."""
+        return sum(count for _, count, of in self.runs if of == kind)
+
+    @property
+    def pages(self) -> int:
+        """Return the length; without a manifest, up to the last page that is listed."""
+        if self.record:
+            return self.record.pages
+        return self.runs[-1][0] + self.runs[-1][1] if self.runs else 0
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare ``[--json] [--chain] DIR``."""
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a dump, or an epoch's DIR")
+    parser.add_argument("--chain", action="store_true", help="list the parents too, newest first")
+    parser.add_argument("--json", action="store_true", help="print every run of pages, as JSON")
+
+
+def run(arguments: Namespace) -> int:
+    """Print what the page maps say; their content is not read.
+
+    :raises ImageError: when the directory is no dump, or its page maps are damaged
+    """
+    from tidemark.image.chain import open_images
+    from tidemark.image.directory import find_image, open_image
+
+    directory = find_image(arguments.directory)
+    images = open_images(directory) if arguments.chain else [open_image(directory)]
+    if arguments.json:
+        newest = _value(images[0])
+        chain = {"chain": [_value(image) for image in images]} if arguments.chain else {}
+        sys.stdout.write(dump_json(newest | chain).decode())
+    else:
+        sys.stdout.write("\n".join(_text(image) for image in images))
+    return 0
+
+
+def _regions(image: Image) -> list[Shown]:
+    from tidemark.image.names import pagemap_name
+    from tidemark.image.pagemap import merged, read_pagemap
+
+    regions = []
+    for shmid in image.shmids:
+        _, entries = read_pagemap(image.path / pagemap_name(shmid))
+        runs = [(entry.first_page, entry.count, str(entry.kind)) for entry in merged(entries)]
+        record = image.manifest.region(shmid) if image.manifest else None
+        regions.append(Shown(shmid, record, runs))
+    return regions
+
+
+def _value(image: Image) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "directory": str(image.path),
+        "parent": image.link,
+        "regions": [_region_value(region) for region in _regions(image)],
+    }
+    if manifest := image.manifest:
+        for key in ("workload", "epoch", "tracker"):
+            value[key] = getattr(manifest, key)
+    return value
+
+
+def _region_value(region: Shown) -> dict[str, Any]:
+    value = {"shmid": region.shmid, "pages": region.pages, "runs": region.runs}
+    if record := region.record:
+        value |= {"kind": record.kind, "name": record.name, **vars(record.account)}
+    return value
+
+
+def _text(image: Image) -> str:
+    regions = _regions(image)
+    rows = [_COLUMNS, *(_row(region) for region in regions)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    accounts = [_account(region.record) for region in regions if region.record]
+    return "\n".join([_heading(image), *lines, *accounts]) + "\n"
+
+
+def _heading(image: Image) -> str:
+    parent = f"parent {image.link}" if image.link else "no parent"
+    if not image.manifest:
+        return f"{image.path}: {parent}, no manifest"
+    of = f"epoch {image.manifest.epoch} of {image.manifest.workload}"
+    return f"{image.path}: {of}, tracker {image.manifest.tracker}, {parent}"
+
+
+def _row(region: Shown) -> tuple[str, ...]:
+    from tidemark.native.library import PAGE_SIZE
+
+    present, inherited = region.count("present"), region.count("parent")
+    record = region.record
+    counts = (region.pages, present, inherited, region.pages - present - inherited)
+    return (
+        str(region.shmid),
+        record.kind if record else "?",
+        *map(str, counts),
+        str(present * PAGE_SIZE),
+        record.name if record else "",
+    )
+
+
+def _account(record: RegionRecord) -> str:
+    account = record.account
+    line = (
+        f"region {record.shmid}: {account.vouched} pages vouched for, {account.settled} settled "
+        f"by content ({account.settled_changed} changed), {account.cleared} cleared"
+    )
+    if account.suspects:
+        reasons = (f"{reason} {count}" for reason, count in sorted(account.suspects.items()))
+        line += f"; suspects: {', '.join(reasons)}"
+    return line + (f"; in full: {account.full_reason}" if account.full_reason else "")

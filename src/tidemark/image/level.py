@@ -1,0 +1,131 @@
+"""One region in one dump, checked against what its parent holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidemark.errors import ImageError
+from tidemark.image.framing import REMEDY, file_size
+from tidemark.image.names import MANIFEST, PARENT, pagemap_name, pages_name
+from tidemark.image.pagemap import MAX_PAGES, Entry, Kind, merged, read_pagemap
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from tidemark.image.directory import Image
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one dump knows of one region.
+
+    ``present``: pages whose content is in this dump's ``pages_file``; ``content``: those, and
+    those that it has from its parents. Both are as long as the region, or up to the last page
+    listed where there is no manifest.
+    """
+
+    pages_file: Path
+    present: Bitmap
+    content: Bitmap
+
+
+def walk_levels(images: list[Image], shmid: int) -> Iterator[tuple[Image, Level | None]]:
+    """Yield the images of a chain (given newest first) with a region's level, oldest first.
+
+    An image that does not know the region has None.
+
+    :raises ImageError: when a page map is damaged, or lists a page that the parent lacks
+    """
+    below = Bitmap(0)
+    for image in reversed(images):
+        level = _read_level(image, shmid, below) if shmid in image.shmids else None
+        below = level.content if level else Bitmap(0)
+        yield image, level
+
+
+def _read_level(image: Image, shmid: int, below: Bitmap) -> Level:
+    path = image.path / pagemap_name(shmid)
+    record = image.manifest.region(shmid) if image.manifest else None
+    pages_id, entries = read_pagemap(path)
+    if record and pages_id != shmid:
+        raise ImageError(f"{path} names {pages_name(pages_id)} instead of its own; {REMEDY}")
+    pages_file = image.path / pages_name(pages_id)
+    # In this order no bit is set, and no memory taken, for pages that cannot be.
+    entries = _within(merged(entries), record.pages if record else MAX_PAGES, path)
+    entries = _held(_inherited(entries, below, image, path), pages_file)
+    level = Level(pages_file, *_bitmaps(entries, record.pages if record else 0))
+    if record and (len(level.present), len(level.content)) != (
+        record.present,
+        record.present + record.in_parent,
+    ):
+        raise ImageError(f"{path} lists other pages than {MANIFEST}; {REMEDY}")
+    return level
+
+
+def _bitmaps(entries: Iterable[Entry], pages: int) -> tuple[Bitmap, Bitmap]:
+    present, content = Bitmap(pages), Bitmap(pages)
+    for entry in entries:
+        content.grow(entry.end)
+        content.set(entry.first_page, entry.count)
+        if entry.kind is Kind.PRESENT:
+            present.grow(entry.end)
+            present.set(entry.first_page, entry.count)
+    present.grow(content.pages)
+    return present, content
+
+
+def _within(entries: Iterable[Entry], pages: int, path: Path) -> Iterator[Entry]:
+    """Refuse an entry that ends beyond its region."""
+    for entry in entries:
+        if entry.end > pages:
+            raise ImageError(
+                f"{path} lists page {entry.end - 1} of a region of {pages} pages; {REMEDY}"
+            )
+        yield entry
+
+
+def _held(entries: Iterable[Entry], pages_file: Path) -> Iterator[Entry]:
+    """Refuse a pages file that is not as long as the present pages are."""
+    size = file_size(pages_file)
+    listed = 0
+    for entry in entries:
+        if entry.kind is Kind.PRESENT:
+            listed += entry.count * PAGE_SIZE
+        if listed > size:
+            break
+        yield entry
+    if listed != size:
+        longer = "shorter" if listed > size else "longer"
+        raise ImageError(
+            f"{pages_file} is {size} bytes long, {longer} than the pages that are listed; {REMEDY}"
+        )
+
+
+def _inherited(
+    entries: Iterable[Entry], below: Bitmap, image: Image, path: Path
+) -> Iterator[Entry]:
+    """Refuse a page that is left to a parent which lacks it; ``below`` is what that has."""
+    runs = below.runs()
+    start = end = 0
+    for entry in entries:
+        if entry.kind is Kind.PARENT:
+            while end <= entry.first_page:
+                start, count = next(runs, (MAX_PAGES, 1))
+                end = start + count
+            if entry.first_page < start or end < entry.end:
+                missing = entry.first_page if entry.first_page < start else end
+                raise ImageError(_lacking(image, path, missing))
+        yield entry
+
+
+def _lacking(image: Image, path: Path, page: int) -> str:
+    if image.link is None:
+        return f"{path} leaves page {page} to a parent, and there is no `{PARENT}`; put it there"
+    return (
+        f"{path} leaves page {page} to the parent, and {image.path / PARENT} ({image.link}) lacks "
+        f"that page of this region; put the right parent there"
+    )

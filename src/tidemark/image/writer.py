@@ -1,0 +1,227 @@
+"""Writing an image: whole, under its name, or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from tidemark.errors import ImageError, StorageError
+from tidemark.files import storage_errors, sync_directory
+from tidemark.image.chain import Chain
+from tidemark.image.inventory import inventory_bytes
+from tidemark.image.manifest import (
+    Account,
+    FileRecord,
+    Manifest,
+    ParentLink,
+    RegionRecord,
+    dump_manifest,
+    file_record,
+)
+from tidemark.image.names import INVENTORY, MANIFEST, PARENT, pagemap_name, pages_name
+from tidemark.image.pagemap import entries_of, write_pagemap
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE, OutOfSpaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tidemark.native.pages import Source
+
+
+@dataclass(frozen=True)
+class RegionDump:
+    """What to write of one region, which is ``pages`` long.
+
+    ``source`` gives the content of the ``present`` pages; those ``in_parent`` are left to the
+    parent; all others are holes. ``number`` is canonical: it names the files.
+    """
+
+    number: int
+    kind: str
+    name: str
+    pages: int
+    present: Bitmap
+    in_parent: Bitmap
+    source: Source
+    account: Account
+
+
+def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
+    target: Path,
+    regions: Sequence[RegionDump],
+    *,
+    workload: str,
+    epoch: int,
+    tracker: str,
+    parent: Path | None,
+) -> Manifest:
+    """Write the directory ``target``, which must not exist yet or be empty.
+
+    Nothing in it depends on time, process ids, inodes, or where the results are. The parent is
+    only read.
+
+    :raises StorageError: when ``target`` holds something, or cannot be written
+    :raises ImageError: when a page is to be left to a parent that lacks it
+    :raises tidemark.native.library.NativeError: when a page cannot be read
+    """
+    regions = sorted(regions, key=lambda region: region.number)
+    link = _prove(regions, parent, target)
+    with _storage_errors(target), _staged(target) as staging:
+        records = [_write_region(staging, region) for region in regions]
+        _write_file(staging / INVENTORY, inventory_bytes())
+        if link:
+            (staging / PARENT).symlink_to(link.path)
+        manifest = Manifest(
+            page_size=PAGE_SIZE,
+            workload=workload,
+            epoch=epoch,
+            tracker=tracker,
+            parent=link,
+            files=_file_records(staging, records),
+            regions=tuple(record for record, _ in records),
+        )
+        _write_file(staging / MANIFEST, dump_manifest(manifest))
+        sync_directory(staging)
+    return manifest
+
+
+def _prove(regions: Sequence[RegionDump], parent: Path | None, target: Path) -> ParentLink | None:
+    """Check that every page left to the parent is there, and return the link to it."""
+    for region in regions:
+        _verify_pages(region)
+    if parent is None:
+        _verify_inherited(regions, {}, "there is no parent")
+        return None
+    with Chain(parent) as chain:
+        content = {number: chain.content(number) for number in chain.regions()}
+        _verify_inherited(regions, content, f"{parent} lacks it")
+        sha256 = chain.images[0].sha256
+    if sha256 is None:
+        raise ImageError(f"{parent / MANIFEST} is missing: only a dump of ours can be a parent")
+    # Both as they really stand: the link is followed from the directory, not from its name.
+    home = os.path.realpath(target.parent)
+    return ParentLink(os.path.relpath(os.path.realpath(parent), Path(home, target.name)), sha256)
+
+
+def _verify_pages(region: RegionDump) -> None:
+    twice = next((region.present & region.in_parent).runs(), None)
+    if twice:
+        raise ImageError(f"region {region.number}: page {twice[0]} is both here and in the parent")
+    beyond = region.present | region.in_parent
+    beyond.clear(0, region.pages)
+    if beyond:
+        raise ImageError(f"region {region.number} has only {region.pages} pages")
+
+
+def _verify_inherited(
+    regions: Sequence[RegionDump], content: Mapping[int, Bitmap], why: str
+) -> None:
+    for region in regions:
+        missing = region.in_parent - content.get(region.number, Bitmap(0))
+        if missing:
+            page, _ = next(missing.runs())
+            raise ImageError(
+                f"region {region.number}: page {page} cannot be left to the parent, {why}; dump "
+                f"the region in full"
+            )
+
+
+def _write_region(directory: Path, region: RegionDump) -> tuple[RegionRecord, FileRecord]:
+    """Write both files of a region, and return its record and that of its pages file."""
+    with _new_file(directory / pagemap_name(region.number)) as file:
+        write_pagemap(file, region.number, entries_of(region.present, region.in_parent))
+    with _new_file(directory / pages_name(region.number)) as file:
+        hashes, total = region.source.pack(region.present, file.fileno())
+    present = len(region.present)
+    record = RegionRecord(
+        shmid=region.number,
+        kind=region.kind,
+        name=region.name,
+        pages=region.pages,
+        present=present,
+        in_parent=len(region.in_parent),
+        page_hashes=hashes,
+        account=region.account,
+    )
+    return record, FileRecord(present * PAGE_SIZE, total.hex())
+
+
+def _file_records(
+    directory: Path, regions: Iterable[tuple[RegionRecord, FileRecord]]
+) -> dict[str, FileRecord]:
+    records = {INVENTORY: file_record(directory / INVENTORY)}
+    for region, pages in regions:
+        name = pagemap_name(region.shmid)
+        records[name] = file_record(directory / name)
+        records[pages_name(region.shmid)] = pages
+    return records
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write, durable when the block ends."""
+    with path.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with _new_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _storage_errors(target: Path) -> Iterator[None]:
+    with storage_errors(target):
+        try:
+            yield
+        except OutOfSpaceError as error:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """Give a directory beside ``target`` that takes its name when the block succeeds."""
+    if os.path.lexists(target) and (target.is_symlink() or not _is_empty(target)):
+        raise StorageError(f"{target} is there already; remove it, or write to another place")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    staging.mkdir()
+    lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield staging
+        staging.rename(target)
+        sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what writers of ``target`` left that were killed; one that lives holds its lock."""
+    for path in target.parent.iterdir():
+        if not (path.name.startswith(f".{target.name}.") and path.name.endswith(".tmp")):
+            continue
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(lock)

@@ -1,0 +1,145 @@
+"""A manifest that is whole but says what cannot be is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from image_fixture import Content, write
+
+from tidemark.errors import ImageError
+from tidemark.image.chain import Chain
+from tidemark.image.manifest import FileRecord, Manifest, dump_manifest, load_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write(tmp_path / "image", {1: Content({0: 1, 3: 2}), 2: Content({3: 3})})
+    return tmp_path / "image" / "manifest.json"
+
+
+def resealed(value: dict[str, Any]) -> bytes:
+    """Return a manifest with the checksum that belongs to it."""
+    value = {key: value[key] for key in value if key != "checksum"}
+    body = json.dumps(value, sort_keys=True, indent=1) + "\n"
+    checksum = hashlib.sha256(body.encode()).hexdigest()
+    return (json.dumps({"checksum": checksum} | value, sort_keys=True, indent=1) + "\n").encode()
+
+
+def test_a_manifest_can_be_resealed_by_this_test(path: Path) -> None:
+    assert resealed(json.loads(path.read_text())) == path.read_bytes()
+
+
+def first(value: dict[str, Any]) -> dict[str, Any]:
+    region: dict[str, Any] = value["regions"][0]
+    return region
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.update(schema=2), "it is not of schema 1"),
+        (lambda value: value.pop("epoch"), "its `epoch` is missing or wrong"),
+        (lambda value: value.update(epoch=-1), "its `epoch` is missing or wrong"),
+        (lambda value: value.update(epoch=True), "its `epoch` is missing or wrong"),
+        (lambda value: value.update(workload=None), "its `workload` is missing or wrong"),
+        (lambda value: value.update(parent=[]), "its `parent` is missing or wrong"),
+        (lambda value: value.update(parent={}), "its `path` is missing or wrong"),
+        (lambda value: value.update(regions=[3]), "its `shmid` is missing or wrong"),
+        (lambda value: value["regions"].reverse(), "its regions are out of order"),
+        (lambda value: value["regions"].append(first(value)), "its regions are out of order"),
+        (lambda value: value["regions"].pop(), "its `files` are not those of its regions"),
+        (lambda value: value["files"].pop("inventory.img"), "its `files` are not those"),
+        (lambda value: value["files"].update({"../x": {"bytes": 1, "xxh3": ""}}), "its `files`"),
+        (lambda value: value["files"].update({"inventory.img": {}}), "its `bytes` is missing"),
+        (lambda value: first(value).update(pages=1), "region 1 has more pages than it is long"),
+        (lambda value: first(value).update(in_parent=1), "region 1 has pages in a parent, and"),
+        (lambda value: first(value).update(present=3), "region 1 has not one hash for each page"),
+        (lambda value: first(value).update(page_hashes=""), "region 1 has not one hash for each"),
+        (lambda value: first(value).update(page_hashes="*"), "is not a manifest: "),
+        (lambda value: first(value).update(full=0), "its `full` is missing or wrong"),
+        (lambda value: first(value).update(suspects={"x": "y"}), "its `x` is missing or wrong"),
+        (
+            lambda value: value["files"]["pages-1.img"].update(bytes=4096),
+            "pages-1.img would not hold the pages of its region",
+        ),
+        (lambda value: value.update(page_size=16384), "pages-1.img would not hold the pages"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(
+    path: Path, change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_bytes(resealed(value))
+    with pytest.raises(ImageError) as caught:
+        load_manifest(path)
+    assert str(caught.value).startswith(f"{path} ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, "{}", '"x"', "{\n", "{\n1e999}", "1" * 5000, "\ud800"]
+)
+def test_what_is_no_manifest_at_all_is_refused(path: Path, body: str) -> None:
+    rest = body.encode("utf-8", "surrogatepass")
+    checksum = hashlib.sha256(b"{" + rest).hexdigest()
+    path.write_bytes(b'{\n "checksum": "' + checksum.encode() + b'",' + rest)
+    with pytest.raises(ImageError, match="is not a manifest: "):
+        load_manifest(path)
+
+
+def of_large_pages(manifest: Manifest) -> Manifest:
+    files = dict(manifest.files)
+    for region in manifest.regions:
+        name = f"pages-{region.shmid}.img"
+        files[name] = FileRecord(region.present * 16384, files[name].xxh3)
+    return replace(manifest, page_size=16384, files=files)
+
+
+def test_an_image_of_a_machine_with_other_pages_is_refused(path: Path) -> None:
+    manifest, _ = load_manifest(path)
+    path.write_bytes(dump_manifest(of_large_pages(manifest)))
+    with pytest.raises(ImageError, match="pages of 16384 bytes, and this machine of 4096"):
+        Chain(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pages": 3}, "pagemap-shmem-1.img lists page 3 of a region of 3 pages"),
+        ({"shmid": 2}, "pagemap-shmem-2.img lists other pages than manifest.json"),
+    ],
+)
+def test_a_page_map_that_says_other_than_the_manifest_is_refused(
+    path: Path, changes: dict[str, int], words: str
+) -> None:
+    manifest, _ = load_manifest(path)
+    region = replace(manifest.regions[0], **changes)  # type: ignore[arg-type]
+    names = {"inventory.img", f"pagemap-shmem-{region.shmid}.img", f"pages-{region.shmid}.img"}
+    files = {name: manifest.files[name.replace("-2", "-1")] for name in names}
+    path.write_bytes(dump_manifest(replace(manifest, regions=(region,), files=files)))
+    with Chain(path.parent) as chain, pytest.raises(ImageError, match=words):
+        chain.region(region.shmid)
+
+
+def test_a_page_map_that_names_the_content_of_another_region_is_refused(path: Path) -> None:
+    other = path.with_name("pagemap-shmem-2.img")
+    content = bytearray(other.read_bytes())
+    assert content[12:14] == b"\x08\x02"
+    content[13] = 1
+    other.write_bytes(content)
+    with (
+        Chain(path.parent) as chain,
+        pytest.raises(
+            ImageError, match=r"pagemap-shmem-2.img names pages-1.img instead of its own"
+        ),
+    ):
+        chain.region(2)
