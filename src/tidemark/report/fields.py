@@ -1,0 +1,139 @@
+"""Typed reading of JSON that may be damaged.
+
+Every accessor raises :class:`FieldError` with a sentence that names the key, so
+that one damaged file becomes one notice in the report and not a traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+LARGEST = 1 << 47
+"""What is believed of a count or of bytes: an address space, 128 TiB. Sums of it fit Parquet."""
+
+
+class FieldError(ValueError):
+    """A key is missing, or what it holds is not what the contract says."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """One JSON object; ``where`` is its place in the file, with a final dot."""
+
+    value: Mapping[str, object]
+    where: str = ""
+
+    def _get(self, key: str) -> object:
+        if key not in self.value:
+            raise FieldError(f"lacks `{self.where}{key}`")
+        return self.value[key]
+
+    def _wrong(self, key: str, what: str) -> FieldError:
+        return FieldError(f"holds `{self.where}{key}` that is not {what}")
+
+    def expect(self, key: str, wanted: object) -> None:
+        """Raise :class:`FieldError` unless ``key`` is ``wanted``: a file of another epoch, say."""
+        if self._get(key) != wanted:
+            raise FieldError(f"says `{self.where}{key}` is {self.value[key]!r}, not {wanted!r}")
+
+    def number(self, key: str) -> float:
+        """Return a number that is not negative, and not beyond all measure."""
+        value = self._get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._wrong(key, "a number")
+        if not 0 <= value < LARGEST:  # NaN is not, either
+            raise self._wrong(key, "a number from 0 on that can be")
+        return value
+
+    def whole(self, key: str) -> int:
+        """Return a whole number that is not negative."""
+        value = self.number(key)
+        if not isinstance(value, int):
+            raise self._wrong(key, "a whole number")
+        return value
+
+    def page_size(self, key: str) -> int:
+        """Return a size of pages, in bytes: a power of two that some machine has."""
+        value = self.whole(key)
+        if value not in {1 << power for power in range(12, 17)}:
+            raise self._wrong(key, "a size of pages")
+        return value
+
+    def optional_whole(self, key: str) -> int | None:
+        """Return a whole number of either sign, or None where the key is null or absent."""
+        value = self.value.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong(key, "a whole number")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Return true or false."""
+        value = self._get(key)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def text(self, key: str) -> str:
+        """Return a string."""
+        value = self._get(key)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a text")
+        return _printable(value)
+
+    def optional_text(self, key: str) -> str | None:
+        """Return a string, or None where the key is null or absent."""
+        return None if self.value.get(key) is None else self.text(key)
+
+    def group(self, key: str) -> Fields:
+        """Return an object inside this one."""
+        value = self._get(key)
+        if not isinstance(value, dict):
+            raise self._wrong(key, "an object")
+        return Fields(value, f"{self.where}{key}.")
+
+    def optional_group(self, key: str) -> Fields | None:
+        """Return an object inside this one, or None where the key is null or absent."""
+        return None if self.value.get(key) is None else self.group(key)
+
+    def groups(self, key: str) -> list[Fields]:
+        """Return a list of objects inside this one."""
+        items = self._list(key)
+        if not all(isinstance(item, dict) for item in items):
+            raise self._wrong(key, "a list of objects")
+        return [
+            Fields(item, f"{self.where}{key}[{index}].")
+            for index, item in enumerate(items)
+            if isinstance(item, dict)
+        ]
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return a list of numbers that are finite and not negative."""
+        named = {str(index): item for index, item in enumerate(self._list(key))}
+        inner = Fields(named, f"{self.where}{key}.")
+        return tuple(inner.number(index) for index in named)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list, each item as text: an argv may hold numbers."""
+        return tuple(_printable(str(item)) for item in self._list(key))
+
+    def wholes(self) -> dict[str, int]:
+        """Return this object as whole numbers by key, in the order of the keys."""
+        return {key: self.whole(key) for key in sorted(self.value)}
+
+    def _list(self, key: str) -> list[object]:
+        value = self._get(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list")
+        return value
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with what is not Unicode escaped: a command line may hold any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
