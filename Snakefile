@@ -26,6 +26,10 @@ if workflow.is_main_process:
     tidemark.remove_stale_keepers(Path(RESULTS))
 
 
+onstart:
+    tidemark.open_results(Path(RESULTS))
+
+
 wildcard_constraints:
     w="[A-Za-z][A-Za-z0-9_-]*",
     e="[0-9]+",

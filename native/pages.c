@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -313,6 +314,18 @@ int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error)
 				       (unsigned long long)start);
 		start = stop;
 	}
+	return TM_OK;
+}
+
+int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *error)
+{
+	uint64_t size = tm_page_size();
+	void *memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)(page * size));
+
+	if (memory == MAP_FAILED)
+		return tm_fail(error, TM_SYSTEM, "map page %llu", (unsigned long long)page);
+	memcpy(ret, memory, size);
+	munmap(memory, size);
 	return TM_OK;
 }
 

@@ -251,6 +251,11 @@ int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 		  struct tm_bitmap *zero, struct tm_error *error);
 /* Adds to `data` the pages of the file `fd` that hold data, in memory, swap or on disk. */
 int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error);
+/*
+ * Reads a page of a file through a mapping: also what stands behind the end of a file that
+ * ends within it, which processes that map it share, but read(2) does not give.
+ */
+int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *error);
 /* XXH3-128 in canonical form of `bytes` bytes of a file from its start. */
 int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *error);
 /*

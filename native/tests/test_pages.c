@@ -171,6 +171,25 @@ static void compares_and_finds_zero_pages(void)
 	close(other_fd);
 }
 
+static void reads_what_stands_behind_the_end_of_a_file(void)
+{
+	size_t size = tm_page_size();
+	int fd = memfd_create("tail", 0);
+	unsigned char *memory, *page = malloc(size);
+	struct tm_error error;
+
+	CHECK(ftruncate(fd, (off_t)(size + 56)) == 0);
+	memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(memory != MAP_FAILED && page);
+	memory[size + 55] = 1;
+	memory[size + 100] = 2;
+	CHECK_OK(tm_page_mapped(fd, 1, page, &error));
+	CHECK(page[55] == 1 && page[100] == 2);
+	munmap(memory, 2 * size);
+	free(page);
+	close(fd);
+}
+
 static void compares_hashes_page_by_page(void)
 {
 	struct tm_bitmap *a = tm_bitmap_create(10), *b = tm_bitmap_create(20);
@@ -217,6 +236,7 @@ int main(void)
 	packs_what_is_selected_and_hashes_it();
 	places_pages_and_leaves_zeroes_out();
 	compares_and_finds_zero_pages();
+	reads_what_stands_behind_the_end_of_a_file();
 	compares_hashes_page_by_page();
 	reports_a_full_file_system();
 	return 0;

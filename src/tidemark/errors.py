@@ -61,6 +61,12 @@ class VerifyError(TidemarkError):
     exit_code = 10
 
 
+class BusyError(TidemarkError):
+    """Another run works on the same results."""
+
+    exit_code = 12
+
+
 class UnsupportedError(TidemarkError):
     """The memory or the kernel is of a kind that is not supported."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tidemark
-from tidemark.errors import ConfigError
+from tidemark.errors import BusyError, ConfigError, TidemarkError
+from tidemark.files import storage_errors
 from tidemark.keeper.client import is_alive
 from tidemark.keeper.server import OWNER_VARIABLE
 
@@ -66,6 +68,40 @@ def prepare_jobs(scripts: Path) -> None:
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     os.environ["TIDEMARK_SCRIPTS"] = str(scripts)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def open_results(results: Path) -> None:
+    """Take the results for this run alone, until this process ends.
+
+    To be called when the run begins. The lock is the kernel's, so a run that was killed leaves
+    none behind.
+
+    :raises snakemake.exceptions.WorkflowError: when another run has them, or they cannot be
+        written
+    """
+    from snakemake.exceptions import WorkflowError
+
+    try:
+        _lock(results)
+    except TidemarkError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def _lock(results: Path) -> None:
+    path = results / ".lock"
+    with storage_errors(results):
+        results.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+        raise BusyError(
+            f"another run (process {holder}) works on {results}; wait for it, or set `results` "
+            "to another directory"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def remove_stale_keepers(results: Path) -> None:

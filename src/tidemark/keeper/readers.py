@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
-from tidemark.native.pages import Extent
+from tidemark.native.pages import Extent, mapped_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,23 +21,29 @@ if TYPE_CHECKING:
     from tidemark.keeper.region import Region
     from tidemark.keeper.tracking import ScannedView
     from tidemark.keeper.tree import Process
+    from tidemark.native.bitmap import Run
 
 _PROT_READ = 1
 
 
 class Memories:
-    """Descriptors of the memory of processes, ``/proc/PID/mem``; a context manager."""
+    """What regions are read from, beside the objects themselves; a context manager.
+
+    Descriptors of the memory of processes, ``/proc/PID/mem``, and copies of last pages.
+    """
 
     def __init__(self) -> None:
         self._opened: dict[int, int] = {}
+        self._tails: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in self._opened.values():
+        for descriptor in (*self._opened.values(), *self._tails.values()):
             os.close(descriptor)
         self._opened.clear()
+        self._tails.clear()
 
     def of(self, process: Process) -> int:
         """Return a descriptor of the memory of ``process``, which stays ours.
@@ -48,6 +54,31 @@ class Memories:
             tid = process.living()[0].tid if process.living() else process.pid
             self._opened[process.number] = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         return self._opened[process.number]
+
+    def object_extents(self, region: Region, descriptor: int, runs: Iterable[Run]) -> list[Extent]:
+        """Return extents of the object itself for runs of pages that hold data.
+
+        Where the object ends within a page, what stands behind its end is a part of the page
+        that processes share all the same, but read(2) does not give it: that page is copied
+        from a mapping.
+        """
+        whole, rest = divmod(os.fstat(descriptor).st_size, PAGE_SIZE)
+        extents = []
+        for first, count in runs:
+            full = min(count, max(0, whole - first)) if rest else count
+            if full:
+                extents.append(Extent(first, full, first * PAGE_SIZE, descriptor))
+            if full < count and first + full == whole:
+                extents.append(Extent(whole, 1, 0, self._tail(region, descriptor, whole)))
+        return extents
+
+    def _tail(self, region: Region, descriptor: int, page: int) -> int:
+        """Return a descriptor of a copy of the page in which the object ends."""
+        if region.number not in self._tails:
+            content = mapped_page(descriptor, page)
+            self._tails[region.number] = os.memfd_create("tidemark-tail", os.MFD_CLOEXEC)
+            os.pwrite(self._tails[region.number], content, 0)
+        return self._tails[region.number]
 
 
 @dataclass(frozen=True)
@@ -65,8 +96,8 @@ class Reading:
 def read_for_dump(region: Region, scanned: Iterable[ScannedView], memories: Memories) -> Reading:
     """Return the way in which the dump reads: the object where it can be reached."""
     if region.descriptor is not None:
-        whole = [Extent(0, region.pages, 0, region.descriptor)]
-        return Reading(whole, [], Bitmap(region.pages))
+        extents = memories.object_extents(region, region.descriptor, [(0, region.pages)])
+        return Reading(extents, [], Bitmap(region.pages))
     return _read_memory(region, _readable(region, scanned), memories)
 
 
@@ -82,10 +113,7 @@ def read_for_truth(
     reading = _read_memory(region, views, memories)
     if region.descriptor is None:
         return reading
-    rest = [
-        Extent(first, count, first * PAGE_SIZE, region.descriptor)
-        for first, count in reading.unreached.runs()
-    ]
+    rest = memories.object_extents(region, region.descriptor, reading.unreached.runs())
     return Reading(reading.extents + rest, reading.processes, reading.unreached)
 
 

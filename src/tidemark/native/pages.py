@@ -110,6 +110,14 @@ def data_pages(fd: int, pages: int) -> Bitmap:
     return data
 
 
+def mapped_page(fd: int, page: int) -> bytes:
+    """Return a page of a file as who maps it sees it, beyond the end of the file included."""
+    error = new_error()
+    buffer = ffi.new("unsigned char[]", PAGE_SIZE)
+    check(lib.tm_page_mapped(fd, page, buffer, error), error)
+    return bytes(ffi.buffer(buffer))
+
+
 def file_hash(fd: int, size: int) -> bytes:
     """Return the XXH3-128 of the first ``size`` bytes of a file.
 

@@ -47,7 +47,7 @@ class Holder:
         self.number = number
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen([_program()], stdin=theirs)
+            self._process = subprocess.Popen([str(_program())], stdin=theirs.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +116,8 @@ class Holder:
             raise HolderError(
                 f"the process that stands for process {self.number} ended at {operation.name}"
             )
+        error: int
+        value: int
         error, value = _ANSWER.unpack(answer)
         if error:
             raise HolderError(

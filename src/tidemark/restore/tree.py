@@ -83,6 +83,10 @@ class RestoredTree:
         """Return the numbers of the processes, ascending."""
         return sorted(self._holders)
 
+    def pids(self) -> dict[int, int]:
+        """Return the process id of each holder, by the number of its process."""
+        return {number: holder.pid for number, holder in sorted(self._holders.items())}
+
     def contents(self, region: int) -> Bitmap:
         """Return the pages of a region that hold data now."""
         return data_pages(self._objects[region], self.layout.pages[region])
