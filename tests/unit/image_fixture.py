@@ -92,7 +92,6 @@ def _dump(number: int, content: Content, descriptors: list[int]) -> RegionDump:
     return RegionDump(
         number=number,
         kind="anonymous",
-        name="/dev/zero",
         pages=content.length,
         present=pages_of(content.present, content.length),
         in_parent=pages_of(content.in_parent, content.length),

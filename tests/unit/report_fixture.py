@@ -76,7 +76,6 @@ def _bitmap_set(plan: Plan, epoch: int) -> bytes:
         RegionBitmaps(
             number=region.number,
             kind=region.kind,
-            name=region.name,
             pages=region.pages,
             known=epoch > 0,
             used=packed(region.used, region.pages),
@@ -114,7 +113,6 @@ def _dump(region: Region, epoch: int) -> dict[str, Any]:
     return {
         "shmid": region.number,
         "kind": region.kind,
-        "name": region.name,
         "pages": region.pages,
         "full": full,
         "full_reason": region.full_reason,
@@ -216,7 +214,9 @@ def _write_epoch(directory: Path, plan: Plan, epoch: int, rng: random.Random) ->
         for n in range(4)
         for region in plan.epochs[epoch]
     ]
-    put_json(directory / "layout.json", {"processes": processes, "mappings": mappings})
+    regions = [{"number": r.number, "name": r.name} for r in plan.epochs[epoch]]
+    layout = {"processes": processes, "regions": regions, "mappings": mappings}
+    put_json(directory / "layout.json", layout)
     put_json(directory / "verify.json", here | _verify(plan, epoch))
     for step in ("clear", "advance", "collect", "merge", "dump", "restore", "verify"):
         cost = {"step": step, "seconds": round(rng.uniform(0.1, 0.4), 4), "cpu_seconds": 0.09}

@@ -100,4 +100,5 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pydantic", None)
     assert cli.main(["config", "check"]) == 1
-    assert "needs pydantic; run `pip install 'tidemark[workflow]'`" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "needs pydantic to be read; run `pip install 'tidemark[workflow]'`" in said

@@ -83,7 +83,7 @@ def test_the_manifest_says_what_the_documentation_says(tmp_path: Path) -> None:
     }
     assert value["parent"]["path"] == "../../e0/image"
     assert set(value["regions"][0]) == {
-        *("shmid", "kind", "name", "pages", "full", "full_reason", "present", "in_parent"),
+        *("shmid", "kind", "pages", "full", "full_reason", "present", "in_parent"),
         *("page_hashes", "vouched", "settled", "suspects", "settled_changed", "cleared"),
     }
 
@@ -260,7 +260,6 @@ def test_a_source_that_is_too_short_leaves_nothing(tmp_path: Path) -> None:
     region = RegionDump(
         number=1,
         kind="memfd",
-        name="short",
         pages=4,
         present=pages_of([0, 2], 4),
         in_parent=pages_of([], 4),
@@ -317,7 +316,6 @@ def test_a_page_beyond_its_region_is_refused(tmp_path: Path) -> None:
     region = RegionDump(
         number=1,
         kind="memfd",
-        name="short",
         pages=2,
         present=pages_of([2], 4),
         in_parent=pages_of([], 4),
@@ -326,22 +324,6 @@ def test_a_page_beyond_its_region_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ImageError, match="region 1 has only 2 pages"):
         write_image(tmp_path / "x", [region], workload="w", epoch=0, tracker="t", parent=None)
-
-
-def test_a_name_that_is_no_text_survives(tmp_path: Path) -> None:
-    region = RegionDump(
-        number=1,
-        kind="posix",
-        name=os.fsdecode(b"/dev/shm/\xff\xfe\n"),
-        pages=1,
-        present=pages_of([], 1),
-        in_parent=pages_of([], 1),
-        source=Source([]),
-        account=VOUCHED,
-    )
-    write_image(tmp_path / "x", [region], workload="w", epoch=0, tracker="t", parent=None)
-    loaded, _ = load_manifest(tmp_path / "x" / "manifest.json")
-    assert loaded.regions[0].name == region.name
 
 
 LARGE = """
@@ -360,7 +342,7 @@ for _ in range(pages // 256):
     os.write(memory, os.urandom(1 << 20))
 target = Path(sys.argv[1])
 region = RegionDump(
-    number=1, kind="memfd", name="large", pages=pages, present=Bitmap(pages, [(0, pages)]),
+    number=1, kind="memfd", pages=pages, present=Bitmap(pages, [(0, pages)]),
     in_parent=Bitmap(pages), source=Source.file(memory, pages), account=VOUCHED,
 )
 write_image(target, [region], workload="w", epoch=0, tracker="t", parent=None)
@@ -392,8 +374,8 @@ def test_show_lists_a_chain_newest_first(
     assert lines[0] == (
         f"{tmp_path}/e2/image: epoch 2 of grid, tracker uffd-wp, parent ../../e1/image"
     )
-    assert lines[1] == "region kind pages present in parent holes bytes name"
-    assert lines[2] == "1 anonymous 16 2 3 11 8192 /dev/zero"
+    assert lines[1] == "region kind pages present in parent holes bytes"
+    assert lines[2] == "1 anonymous 16 2 3 11 8192"
     assert lines[4] == (
         "region 1: 4 pages vouched for, 2 settled by content (1 changed), 0 cleared; suspects: "
         "exited 1, unmapped 2"

@@ -130,7 +130,7 @@ def test_a_restored_process_that_does_not_share_is_a_failure(grid: Path) -> None
     write_json(path, read_json(path) | {"sharing": {"seen": 3, "of": 4}})
     _, found = report(grid, ("grid", 4))
     assert found["workloads"][0]["state"] == "failed"
-    assert "seen by 3 of 4" in found["workloads"][0]["problems"][0]
+    assert "3 of 4 mappings" in found["workloads"][0]["problems"][0]
 
 
 def test_a_workload_whose_own_check_fails_is_not_verified(grid: Path) -> None:

@@ -44,7 +44,7 @@ def regions(draw_from: st.DrawFn) -> RegionBits:
         parts.append({p for first, n in runs for p in range(first, min(first + n, size))})
     used, dirty, suspect = parts
     bits = chunks_of(used), chunks_of(dirty), chunks_of(suspect - dirty)
-    return RegionBits(1, "memfd", "/memfd:any", size, True, *bits, {})
+    return RegionBits(1, "memfd", size, True, *bits, {})
 
 
 def all_pages(bits: RegionBits) -> Chunks:
@@ -95,7 +95,7 @@ def test_every_page_of_an_epoch_is_drawn_within_the_map(bits: RegionBits) -> Non
 
 def test_one_written_page_among_a_million_is_drawn() -> None:
     everything = dict.fromkeys(range(30), (1 << CHUNK_PAGES) - 1)
-    bits = RegionBits(1, "memfd", "", 983040, True, everything, chunks_of({700_001}), {}, {})
+    bits = RegionBits(1, "memfd", 983040, True, everything, chunks_of({700_001}), {}, {})
     axis = fit_axis(bits.pages, everything)
     drawing = draw(RegionMap(1, "memfd", "", 4096, axis, (bin_region(bits, axis, 0, {}),)))
     (written,) = [layer.path for layer in drawing.layers if layer.style == "w"]
@@ -179,6 +179,6 @@ def test_numbers_read_as_people_write_them(shown: str, wanted: str) -> None:
 
 
 def test_an_empty_row_is_nothing_but_never() -> None:
-    bits = RegionBits(1, "memfd", "", 100, True, {}, {}, {}, {})
+    bits = RegionBits(1, "memfd", 100, True, {}, {}, {}, {})
     axis = fit_axis(100, {})
     assert bin_region(bits, axis, 3, {}) == Row(3, (0,) * 100, (0,) * 100, (0,) * 100, (1,) * 100)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tidemark.image.manifest import RegionRecord
 
 SUMMARY = "list what a dump, or a chain of them, holds"
-_COLUMNS = ("region", "kind", "pages", "present", "in parent", "holes", "bytes", "name")
+_COLUMNS = ("region", "kind", "pages", "present", "in parent", "holes", "bytes")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _value(image: Image) -> dict[str, Any]:
 def _region_value(region: Shown) -> dict[str, Any]:
     value = {"shmid": region.shmid, "pages": region.pages, "runs": region.runs}
     if record := region.record:
-        value |= {"kind": record.kind, "name": record.name, **vars(record.account)}
+        value |= {"kind": record.kind, **vars(record.account)}
     return value
 
 
@@ -125,7 +125,6 @@ def _row(region: Shown) -> tuple[str, ...]:
         record.kind if record else "?",
         *map(str, counts),
         str(present * PAGE_SIZE),
-        record.name if record else "",
     )
 
 

@@ -55,7 +55,6 @@ class RegionRecord:
 
     shmid: int
     kind: str
-    name: str
     pages: int
     present: int
     in_parent: int
@@ -130,7 +129,6 @@ def _region_value(region: RegionRecord) -> dict[str, Any]:
         "suspects": dict(region.account.suspects),
         "shmid": region.shmid,
         "kind": region.kind,
-        "name": region.name,
         "pages": region.pages,
         "present": region.present,
         "in_parent": region.in_parent,
@@ -189,7 +187,6 @@ def _region(value: Any) -> RegionRecord:
     return RegionRecord(
         shmid=_get(value, "shmid", int),
         kind=_get(value, "kind", str),
-        name=_get(value, "name", str),
         pages=_get(value, "pages", int),
         present=_get(value, "present", int),
         in_parent=_get(value, "in_parent", int),

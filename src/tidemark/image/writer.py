@@ -44,7 +44,6 @@ class RegionDump:
 
     number: int
     kind: str
-    name: str
     pages: int
     present: Bitmap
     in_parent: Bitmap
@@ -142,7 +141,6 @@ def _write_region(directory: Path, region: RegionDump) -> tuple[RegionRecord, Fi
     record = RegionRecord(
         shmid=region.number,
         kind=region.kind,
-        name=region.name,
         pages=region.pages,
         present=present,
         in_parent=len(region.in_parent),

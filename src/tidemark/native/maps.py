@@ -46,5 +46,5 @@ def _mapping(raw: Any) -> RawMapping:
         device=(raw.device_major, raw.device_minor),
         inode=raw.inode,
         protection=raw.protection,
-        name=ffi.string(raw.name).decode(errors="surrogateescape"),
+        name=ffi.string(raw.name).decode(errors="backslashreplace"),
     )

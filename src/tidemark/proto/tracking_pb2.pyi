@@ -111,10 +111,9 @@ class BitmapSet(_message.Message):
     def __init__(self, schema: _Optional[int] = ..., workload: _Optional[str] = ..., epoch: _Optional[int] = ..., page_size: _Optional[int] = ..., tracker: _Optional[str] = ..., regions: _Optional[_Iterable[_Union[RegionBitmaps, _Mapping]]] = ...) -> None: ...
 
 class RegionBitmaps(_message.Message):
-    __slots__ = ("number", "kind", "name", "pages", "known", "used", "dirty", "suspect", "used_count", "dirty_count", "suspect_count", "suspects_by_reason")
+    __slots__ = ("number", "kind", "pages", "known", "used", "dirty", "suspect", "used_count", "dirty_count", "suspect_count", "suspects_by_reason")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
-    NAME_FIELD_NUMBER: _ClassVar[int]
     PAGES_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
@@ -126,7 +125,6 @@ class RegionBitmaps(_message.Message):
     SUSPECTS_BY_REASON_FIELD_NUMBER: _ClassVar[int]
     number: int
     kind: str
-    name: str
     pages: int
     known: bool
     used: Bitmap
@@ -136,7 +134,7 @@ class RegionBitmaps(_message.Message):
     dirty_count: int
     suspect_count: int
     suspects_by_reason: _containers.RepeatedCompositeFieldContainer[SuspectCount]
-    def __init__(self, number: _Optional[int] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., pages: _Optional[int] = ..., known: _Optional[bool] = ..., used: _Optional[_Union[Bitmap, _Mapping]] = ..., dirty: _Optional[_Union[Bitmap, _Mapping]] = ..., suspect: _Optional[_Union[Bitmap, _Mapping]] = ..., used_count: _Optional[int] = ..., dirty_count: _Optional[int] = ..., suspect_count: _Optional[int] = ..., suspects_by_reason: _Optional[_Iterable[_Union[SuspectCount, _Mapping]]] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., kind: _Optional[str] = ..., pages: _Optional[int] = ..., known: _Optional[bool] = ..., used: _Optional[_Union[Bitmap, _Mapping]] = ..., dirty: _Optional[_Union[Bitmap, _Mapping]] = ..., suspect: _Optional[_Union[Bitmap, _Mapping]] = ..., used_count: _Optional[int] = ..., dirty_count: _Optional[int] = ..., suspect_count: _Optional[int] = ..., suspects_by_reason: _Optional[_Iterable[_Union[SuspectCount, _Mapping]]] = ...) -> None: ...
 
 class SuspectCount(_message.Message):
     __slots__ = ("reason", "pages")

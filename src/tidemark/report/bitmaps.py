@@ -36,7 +36,6 @@ class RegionBits:
 
     number: int
     kind: str
-    name: str
     pages: int
     known: bool
     used: Chunks
@@ -75,7 +74,6 @@ def _region(message: RegionBitmaps) -> RegionBits:
     region = RegionBits(
         number=message.number,
         kind=message.kind,
-        name=message.name,
         pages=message.pages,
         known=message.known,
         used=_chunks(message.used, message, "used", message.used_count),
@@ -128,7 +126,6 @@ def region_counts(region: RegionBits) -> RegionCounts:
     return RegionCounts(
         number=region.number,
         kind=region.kind,
-        name=region.name,
         pages=region.pages,
         known=region.known,
         used=total(region.used),

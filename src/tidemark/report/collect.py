@@ -83,7 +83,7 @@ def _epoch(reader: _Reader, directory: Path, number: int) -> Epoch:
         return Epoch(number)
     clear = reader.load(directory / "clear.json", parse.clear, number)
     layout = reader.load(directory / "layout.json", parse.layout)
-    commands, mapped_by = layout or ((), {})
+    commands, mapped_by, names = layout or ((), {}, {})
     return Epoch(
         number=number,
         armed_at=clear[0] if clear else None,
@@ -94,6 +94,7 @@ def _epoch(reader: _Reader, directory: Path, number: int) -> Epoch:
         verify=reader.load(directory / "verify.json", parse.verify, number),
         commands=commands,
         mapped_by=mapped_by,
+        names=names,
         costs=_costs(reader, directory / "cost"),
     )
 

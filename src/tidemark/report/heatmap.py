@@ -64,8 +64,15 @@ class RegionMap:
 
 def heat_maps(results: Path, workload: Workload, page_size: int) -> tuple[RegionMap, ...]:
     """Return a heat map for each region of the workload that any epoch's bitmaps know."""
+    names = {number: name for epoch in workload.epochs for number, name in epoch.names.items()}
     maps = {
-        number: RegionMap(number, bits.kind, bits.name, page_size, fit_axis(bits.pages, bits.used))
+        number: RegionMap(
+            number=number,
+            kind=bits.kind,
+            name=names.get(number, ""),
+            page_size=page_size,
+            axis=fit_axis(bits.pages, bits.used),
+        )
         for number, bits in sorted(_survey(results, workload).items())
     }
     for epoch, bits in _regions(results, workload):

@@ -28,7 +28,6 @@ class RegionCounts:
 
     number: int
     kind: str
-    name: str
     pages: int
     known: bool
     used: int
@@ -106,6 +105,7 @@ class Epoch:
     frozen_seconds: float | None = None
     commands: tuple[str, ...] = ()
     mapped_by: dict[int, int] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     costs: tuple[Cost, ...] = ()
 
 

@@ -20,7 +20,7 @@ from tidemark.report.model import (
 if TYPE_CHECKING:
     from tidemark.report.fields import Fields
 
-Layout = tuple[tuple[str, ...], dict[int, int]]
+Layout = tuple[tuple[str, ...], dict[int, int], dict[int, str]]
 
 
 def clear(fields: Fields) -> tuple[str, float]:
@@ -83,12 +83,14 @@ def _region(fields: Fields) -> RegionDump:
 
 
 def layout(fields: Fields) -> Layout:
-    """Return the processes' commands, and by region the number of processes that map it."""
+    """Return the processes' commands, and by region the number of mappers and the name."""
     commands = tuple(process.text("command") for process in fields.groups("processes"))
     mappers: dict[int, set[int]] = {}
     for mapping in fields.groups("mappings"):
         mappers.setdefault(mapping.whole("region"), set()).add(mapping.whole("process"))
-    return commands, {region: len(who) for region, who in sorted(mappers.items())}
+    mapped_by = {region: len(who) for region, who in sorted(mappers.items())}
+    names = {region.whole("number"): region.text("name") for region in fields.groups("regions")}
+    return commands, mapped_by, names
 
 
 def verify(fields: Fields) -> Verify:

@@ -95,7 +95,7 @@ def region_rows(name: str, epoch: Epoch) -> list[Row]:
     dumps = {region.number: region for region in epoch.manifest.regions} if epoch.manifest else {}
     found = []
     for number in sorted(counts.keys() | dumps.keys()):
-        row = Row(name, epoch.number, "region", region=number)
+        row = Row(name, epoch.number, "region", region=number, name=epoch.names.get(number))
         if epoch.manifest:
             row = replace(row, tracker=epoch.manifest.tracker, page_size=epoch.manifest.page_size)
         if number in counts:
@@ -110,7 +110,6 @@ def _with_counts(row: Row, counts: RegionCounts) -> Row:
     return replace(
         row,
         kind=counts.kind,
-        name=counts.name,
         pages=counts.pages,
         used=counts.used,
         dirty=counts.dirty,

@@ -141,7 +141,6 @@ def _region_dump(
     return RegionDump(
         number=region.number,
         kind=region.kind,
-        name=region.name,
         pages=region.pages,
         present=present,
         in_parent=in_parent,

@@ -65,8 +65,7 @@ def _merge_region(
     suspect = _union(pages, (suspicion.runs for suspicion in region.suspicions))
     suspect -= dirty
 
-    ret.number, ret.kind, ret.name = region.number, region.kind, region.name
-    ret.pages, ret.known = pages, region.known
+    ret.number, ret.kind, ret.pages, ret.known = region.number, region.kind, pages, region.known
     for bitmap, message in ((used, ret.used), (dirty, ret.dirty), (suspect, ret.suspect)):
         put_bitmap(bitmap, message)
     ret.used_count, ret.dirty_count, ret.suspect_count = len(used), len(dirty), len(suspect)
