@@ -23,11 +23,12 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 
 tidemark.prepare_jobs(SCRIPTS)
 if workflow.is_main_process:
-    tidemark.remove_stale_keepers(Path(RESULTS))
+    tidemark.prepare_results(Path(RESULTS))
 
 
 onstart:
     tidemark.open_results(Path(RESULTS))
+    tidemark.end_on_sigterm()
 
 
 wildcard_constraints:

@@ -44,6 +44,14 @@ def start_time(pid: int) -> int | None:
     return int(fields[_STAT_START]) if fields else None
 
 
+def is_running(pid: int, started: int) -> bool:
+    """Return whether the process that started at ``started`` (clock ticks) has not ended."""
+    fields = _stat(pid)
+    if fields is None:
+        return False
+    return int(fields[_STAT_START]) == started and fields[0] not in {"Z", "X"}
+
+
 def state_of(tid: int) -> str | None:
     """Return the one-letter state of a thread, ``Z`` for a zombie; None when it is gone."""
     fields = _stat(tid)

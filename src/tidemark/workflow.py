@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import tidemark
 from tidemark.errors import BusyError, ConfigError, TidemarkError
 from tidemark.files import storage_errors
-from tidemark.keeper.client import is_alive
+from tidemark.keeper.client import is_owned
 from tidemark.keeper.server import OWNER_VARIABLE
 
 if TYPE_CHECKING:
@@ -87,6 +88,15 @@ def open_results(results: Path) -> None:
         raise WorkflowError(str(error)) from None
 
 
+def end_on_sigterm() -> None:
+    """Make SIGTERM end the run as Ctrl-C does.
+
+    To be called when the run begins, after Snakemake (9.27) has installed a handler of its own:
+    that one waits for a lock which the interrupted code may hold, and then the run hangs.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _lock(results: Path) -> None:
     path = results / ".lock"
     with storage_errors(results):
@@ -104,17 +114,23 @@ def _lock(results: Path) -> None:
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
-def remove_stale_keepers(results: Path) -> None:
+def prepare_results(results: Path) -> None:
     """Remove the files of keepers that are gone: a run that was killed leaves them.
 
     To be called before Snakemake looks at files, and only by its main process.
+
+    :raises snakemake.exceptions.WorkflowError: when something else stands in their place
     """
+    from snakemake.exceptions import WorkflowError
+
+    if results.exists() and not results.is_dir():
+        raise WorkflowError(f"{results} is not a directory; move it away, or set `results`")
     for path in results.glob("run/*/keeper.json"):
         try:
-            alive = is_alive(json.loads(path.read_bytes()))
+            owned = is_owned(json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError):
-            alive = False
-        if not alive:
+            owned = False
+        if not owned:
             path.unlink(missing_ok=True)
 
 

@@ -65,7 +65,15 @@ class Client:
 
 def is_alive(keeper: dict[str, Any]) -> bool:
     """Return whether the keeper that wrote a keeper.json still runs."""
-    return bool(proc.start_time(keeper["pid"]) == keeper["start_time"])
+    return proc.is_running(keeper["pid"], keeper["start_time"])
+
+
+def is_owned(keeper: dict[str, Any]) -> bool:
+    """Return whether a keeper and the process with which it ends both run."""
+    owner = keeper["owner"]
+    return is_alive(keeper) and (
+        owner is None or proc.is_running(owner, keeper["owner_start_time"])
+    )
 
 
 def error_of(answer: dict[str, Any]) -> TidemarkError:

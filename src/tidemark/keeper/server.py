@@ -192,6 +192,8 @@ def _run(workload: Workload, directory: Path, owner: int | None) -> None:
             {
                 "pid": os.getpid(),
                 "start_time": proc.start_time(os.getpid()),
+                "owner": owner,
+                "owner_start_time": proc.start_time(owner) if owner else None,
                 "socket": SOCKET_NAME,
                 "life": session.life,
                 "workload": workload.name,
