@@ -12,18 +12,21 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tidemark
-from tidemark.errors import BusyError, ConfigError, TidemarkError
+from tidemark.console import guard
+from tidemark.errors import BusyError, StorageError
 from tidemark.files import storage_errors
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.server import OWNER_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tidemark.config import Config
+
+T = TypeVar("T")
 
 EPOCH_OUTPUTS = (
     "clear.json",
@@ -47,17 +50,27 @@ _BUILT = ("_native", "tidemark-holder")
 def load_config(merged: Mapping[str, Any], sources: Sequence[str]) -> Config:
     """Return the config that Snakemake has merged from its files and ``--config``.
 
-    :raises snakemake.exceptions.WorkflowError: with all its mistakes; Snakemake prints that
-        without a traceback
+    :raises SystemExit: when it is wrong, after all its mistakes were printed
     """
-    from snakemake.exceptions import WorkflowError
-
     from tidemark.config import resolve
 
-    try:
-        return resolve(merged, [Path(source) for source in sources])
-    except ConfigError as error:
-        raise WorkflowError(str(error)) from None
+    return _or_exit(lambda: resolve(merged, [Path(source) for source in sources]))
+
+
+def _or_exit(function: Callable[[], T]) -> T:
+    """Return what ``function`` returns; end the process with the exit code of an error of ours.
+
+    Snakemake would show an exception with lines of its own code, and always exit with 1.
+    """
+    found: list[T] = []
+
+    def call() -> int:
+        found.append(function())
+        return 0
+
+    if code := guard(call):
+        sys.exit(code)
+    return found[0]
 
 
 def prepare_jobs(scripts: Path) -> None:
@@ -77,15 +90,9 @@ def open_results(results: Path) -> None:
     To be called when the run begins. The lock is the kernel's, so a run that was killed leaves
     none behind.
 
-    :raises snakemake.exceptions.WorkflowError: when another run has them, or they cannot be
-        written
+    :raises SystemExit: when another run has them, or they cannot be written
     """
-    from snakemake.exceptions import WorkflowError
-
-    try:
-        _lock(results)
-    except TidemarkError as error:
-        raise WorkflowError(str(error)) from None
+    _or_exit(lambda: _lock(results))
 
 
 def end_on_sigterm() -> None:
@@ -119,12 +126,9 @@ def prepare_results(results: Path) -> None:
 
     To be called before Snakemake looks at files, and only by its main process.
 
-    :raises snakemake.exceptions.WorkflowError: when something else stands in their place
+    :raises SystemExit: when something else stands in their place
     """
-    from snakemake.exceptions import WorkflowError
-
-    if results.exists() and not results.is_dir():
-        raise WorkflowError(f"{results} is not a directory; move it away, or set `results`")
+    _or_exit(lambda: _verify_directory(results))
     for path in results.glob("run/*/keeper.json"):
         try:
             owned = is_owned(json.loads(path.read_bytes()))
@@ -132,6 +136,11 @@ def prepare_results(results: Path) -> None:
             owned = False
         if not owned:
             path.unlink(missing_ok=True)
+
+
+def _verify_directory(results: Path) -> None:
+    if results.exists() and not results.is_dir():
+        raise StorageError(f"{results} is not a directory; move it away, or set `results`")
 
 
 def code(script: Path) -> str:

@@ -199,7 +199,6 @@ IN_ATTACHED: list[tuple[dict[str, Any], list[str]]] = [
     ({"attach": {"pidfile": 7}}, ["attach.pidfile: is 7, must be text; put it in quotes"]),
     ({"ready": {"step": True}}, [f"ready: {STARTED_ONLY}"]),
     ({"stop": {"grace": 1}}, [f"stop: {STARTED_ONLY}"]),
-    ({"env": {"A": "1"}}, [f"env: {STARTED_ONLY}"]),
     (
         {"advance": {"steps": 1}},
         ["advance.steps: is only for a workload with `run`; advance by `seconds` or `command`"],

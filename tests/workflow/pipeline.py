@@ -17,12 +17,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
-GRID = {
+GRID: dict[str, Any] = {
     "run": ["python3", "workloads/grid.py", "--processes", 2, "--pages", 64, "--seed", 1],
     "epochs": 2,
     "advance": {"steps": 3},
 }
-SPARSE = {
+SPARSE: dict[str, Any] = {
     "run": ["python3", "workloads/sparse.py", "--gib", 64, "--pages", 1000, "--seed", 1],
     "epochs": 2,
     "advance": {"steps": 2},

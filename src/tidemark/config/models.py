@@ -116,7 +116,7 @@ class StopSection(Section):
 class WorkloadSection(Section):
     """One declared program."""
 
-    started_only: ClassVar = ("ready", "stop", "env")
+    started_only: ClassVar = ("ready", "stop")
 
     exactly_one = ("run", "attach")
     elsewhere: ClassVar = {
@@ -136,7 +136,6 @@ class WorkloadSection(Section):
                         "attach": GIVEN,
                         "ready": NULL,
                         "stop": False,
-                        "env": False,
                         "advance": {"properties": {"steps": NULL}},
                     },
                 },
@@ -193,7 +192,7 @@ class WorkloadSection(Section):
         default={},
         title="a mapping of names to text or numbers",
         description="Environment variables for the program, its `advance.command` and its `check`, "
-        "besides those of the run. Only with `run`.",
+        "besides those of the run. A program that was attached to keeps its own.",
     )
 
     @classmethod
