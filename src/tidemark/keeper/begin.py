@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING
 
+from tidemark import proc
 from tidemark.errors import AttachError, WorkloadError
 from tidemark.keeper.quantum import STEP_VARIABLE, describe_ending
 from tidemark.keeper.spawn import cannot_execute, last_output, spawn
@@ -18,6 +20,9 @@ _POLL_SECONDS = 0.02
 """How often a workload that is getting ready is looked at."""
 
 _EXEC_SECONDS = 30.0
+
+_LAST_PID = 1 << 22
+"""PID_MAX_LIMIT of the kernel, on machines of 64 bits."""
 
 
 def begin(live: Live) -> None:
@@ -115,6 +120,11 @@ def _what_is_missing(live: Live) -> str:
 
 def _attach(live: Live) -> None:
     pid = _pid_to_attach(live)
+    if os.getpid() in proc.tree_of(pid):
+        raise AttachError(
+            f"process {pid} is the keeper's own, or one of those that started it; "
+            "name the workload's"
+        )
     try:
         live.tree.attach(pid)
     except TracedError as error:
@@ -131,9 +141,21 @@ def _pid_to_attach(live: Live) -> int:
     path = live.workload.attach_pidfile or ""
     try:
         with open(path) as file:  # noqa: PTH123 - the first line of what may be a pipe
-            return int(file.readline().split()[0])
+            return _process_id(file.readline())
     except (OSError, ValueError, IndexError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it holds no process id"
         raise AttachError(
             f"cannot read the pidfile {path}: {reason}; start the program that writes it"
         ) from error
+
+
+def _process_id(text: str) -> int:
+    """Return the process id that a line begins with.
+
+    :raises ValueError: when it is none
+    :raises IndexError: when there is nothing
+    """
+    pid = int(text.split()[0])
+    if not 0 < pid <= _LAST_PID:
+        raise ValueError(f"{pid} is no process id")
+    return pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def launch(workload_json: str, directory: Path) -> dict[str, Any]:
             text=True,
         )
     assert keeper.stdin is not None and keeper.stdout is not None  # noqa: S101, PT018 - for mypy
-    with keeper.stdin:
+    with contextlib.suppress(BrokenPipeError), keeper.stdin:  # if so, it has ended at once
         keeper.stdin.write(workload_json)
     line = keeper.stdout.readline()
     keeper.stdout.close()

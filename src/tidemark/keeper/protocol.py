@@ -1,9 +1,10 @@
-"""The messages between the keeper and its clients: a length, JSON, and descriptors beside it."""
+"""The messages between the keeper and its clients: a head, descriptors beside it, and JSON."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-MAX_DESCRIPTORS = 250
-"""What the kernel passes in one message: SCM_MAX_FD of unix(7) is 253."""
+_BATCH = 250
+"""How many descriptors go at a time: SCM_MAX_FD of unix(7) is 253."""
 
-_LENGTH = struct.Struct("<Q")
+_HEAD = struct.Struct("<QI")  # bytes of JSON, number of descriptors
 _SANE_BYTES = 1 << 32
 
 
@@ -27,26 +28,56 @@ def send(peer: socket.socket, message: dict[str, Any], descriptors: Sequence[int
     :raises OSError: when the peer has gone
     """
     body = json.dumps(message).encode()
-    socket.send_fds(peer, [_LENGTH.pack(len(body))], list(descriptors))
+    peer.sendall(_HEAD.pack(len(body), len(descriptors)))
+    for first in range(0, len(descriptors), _BATCH):
+        socket.send_fds(peer, [b"+"], list(descriptors[first : first + _BATCH]))
     peer.sendall(body)
 
 
 def receive(peer: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Return the next message and its descriptors; None when the peer has closed.
 
-    :raises KeeperError: when it breaks off within a message
+    :raises KeeperError: when it breaks off within a message, or says what is none
+    :raises OSError: when the peer has gone
     """
-    head, descriptors, _, _ = socket.recv_fds(peer, _LENGTH.size, MAX_DESCRIPTORS)
-    if not head:
+    first = peer.recv(_HEAD.size)
+    if not first:
         return None
+    length, count = _HEAD.unpack(first + _receive_exactly(peer, _HEAD.size - len(first)))
+    descriptors = _receive_descriptors(peer, count)
     try:
-        head += _receive_exactly(peer, _LENGTH.size - len(head))
-        (length,) = _LENGTH.unpack(head)
-        return json.loads(_receive_exactly(peer, length)), descriptors
-    except BaseException:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        message = json.loads(_receive_exactly(peer, length))
+        if not isinstance(message, dict):
+            raise TypeError("no object")
+    except BaseException as error:
+        _close(descriptors)
+        if isinstance(error, ValueError | TypeError):
+            raise KeeperError(f"what came on the keeper's socket is no message: {error}") from error
         raise
+    return message, descriptors
+
+
+def _receive_descriptors(peer: socket.socket, count: int) -> list[int]:
+    """Return the ``count`` descriptors that follow; the limit on open files is in no way."""
+    if count:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    descriptors: list[int] = []
+    while len(descriptors) < count:
+        byte, came, _, _ = socket.recv_fds(peer, 1, _BATCH)
+        descriptors += came
+        if not byte or len(came) != min(_BATCH, count - len(descriptors) + len(came)):
+            _close(descriptors)
+            raise KeeperError(
+                f"{len(descriptors)} of {count} descriptors came from the keeper; "
+                "raise the limit on open files (ulimit -n)"
+            )
+    return descriptors
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _receive_exactly(peer: socket.socket, length: int) -> bytes:

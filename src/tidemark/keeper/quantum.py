@@ -246,8 +246,16 @@ def describe_ending(ending: Ending | None) -> str:
     if ending is None:
         return "did not end in time"
     if ending.signal is not None:
-        return f"was killed by {signal.Signals(ending.signal).name}"
+        return f"was killed by {_signal_name(ending.signal)}"
     return f"exited with code {ending.code}"
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name, where it has one: most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def quantum_of(live: Live) -> Quantum:

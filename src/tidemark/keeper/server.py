@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import sys
 from pathlib import Path
@@ -19,12 +20,13 @@ from tidemark import proc
 from tidemark.errors import KeeperError, StorageError, TidemarkError
 from tidemark.keeper.live import Live
 from tidemark.keeper.loop import Ended
+from tidemark.keeper.order import Order
 from tidemark.keeper.protocol import SocketPath, receive, send
 from tidemark.keeper.session import Session
 from tidemark.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
 SOCKET_NAME = "keeper.sock"
@@ -32,44 +34,16 @@ SOCKET_NAME = "keeper.sock"
 _IDLE_SECONDS = 3600.0
 """After so long without a request the keeper ends: a workload must not stand for ever."""
 
-_EPOCH_STEPS = ("clear", "advance", "collect", "open")
-
-
-class Order:
-    """Which step may come next: clear, advance, collect and open of each epoch; then seal.
-
-    The last step of an epoch may be asked for again, as a job that failed is run again.
-    """
-
-    def __init__(self) -> None:
-        self.epoch = -1
-        self._done = len(_EPOCH_STEPS)
-        self.sequence = 0
-
-    def check(self, step: str, epoch: int) -> None:
-        """Raise unless ``step`` of ``epoch`` may come now.
-
-        :raises KeeperError: when it is out of order
-        """
-        place = _EPOCH_STEPS.index(step)
-        repeated = epoch == self.epoch and place == self._done - 1 and place >= 2
-        follows = epoch == self.epoch and place == self._done
-        begins = epoch == self.epoch + 1 and place == 0 and self._done >= 3
-        if not (repeated or follows or begins):
-            raise KeeperError(
-                f"step {step} of epoch {epoch} was asked for out of order (the last one was of "
-                f"epoch {self.epoch}); stop this keeper and run the workload's live steps again"
-            )
-
-    def note(self, step: str, epoch: int) -> int:
-        """Note that a step was done; return how many were."""
-        self.epoch, self._done = epoch, _EPOCH_STEPS.index(step) + 1
-        self.sequence += 1
-        return self.sequence
+_PEER_SECONDS = 30.0
+"""How long a client may take over a message that it has begun."""
 
 
 class Server:
-    """Answers requests, one client at a time."""
+    """Answers requests, one at a time.
+
+    While a step takes its time, the loop runs on within it: other clients may then ask for the
+    status, or tell the keeper to stop.
+    """
 
     def __init__(self, live: Live, session: Session, path: Path) -> None:
         self._live = live
@@ -77,7 +51,7 @@ class Server:
         self._path = path
         self._order = Order()
         self._sealed = False
-        self._client: socket.socket | None = None
+        self._busy = ""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._steps: dict[str, Callable[[], dict[str, Any]]] = {
             "clear": session.clear,
@@ -95,6 +69,7 @@ class Server:
         finally:
             os.umask(before)
         self._listener.listen()
+        self._listener.setblocking(False)
         self._live.loop.add(self._listener.fileno(), self._on_connection)
 
     def close(self) -> None:
@@ -112,15 +87,33 @@ class Server:
                 raise Ended
 
     def _on_connection(self) -> None:
-        client, _ = self._listener.accept()
-        # A request is answered before the next is looked at; a client that dies while the
-        # workload runs is noticed when its answer cannot be delivered.
-        with client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while not self._sealed and (received := receive(client)) is not None:
-                request, descriptors = received
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                self._answer(client, request)
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # it has been accepted within a step, or has gone
+        client.settimeout(_PEER_SECONDS)
+        self._live.loop.add(client.fileno(), lambda: self._on_request(client))
+
+    def _on_request(self, client: socket.socket) -> None:
+        """Answer a request. Who died, or talks nonsense, is heard no more."""
+        if client.fileno() < 0 or not select.select([client], [], [], 0)[0]:
+            return  # it has been answered within a step
+        try:
+            received = receive(client)
+            if received is None:
+                self._hang_up(client)
+                return
+            request, descriptors = received
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._answer(client, request)
+        except (OSError, KeeperError):
+            self._hang_up(client)
+
+    def _hang_up(self, client: socket.socket) -> None:
+        if client.fileno() >= 0:
+            self._live.loop.remove(client.fileno())
+            client.close()
 
     def _answer(self, client: socket.socket, request: dict[str, Any]) -> None:
         try:
@@ -137,10 +130,26 @@ class Server:
             case "stop":
                 raise Ended
             case "seal":
-                return self._seal(), []
+                with self._working("step seal"):
+                    return self._seal(), []
             case "clear" | "advance" | "collect" | "open" if isinstance(epoch, int):
-                return self._epoch_step(step, epoch)
+                with self._working(f"step {step} of epoch {epoch}"):
+                    return self._epoch_step(step, epoch)
         raise KeeperError(f"there is no step {step!r}; the client is of another version")
+
+    @contextlib.contextmanager
+    def _working(self, what: str) -> Iterator[None]:
+        """Do one thing at a time.
+
+        :raises KeeperError: when another is being done
+        """
+        if self._busy:
+            raise KeeperError(f"the keeper is busy with {self._busy}; ask again when that is done")
+        self._busy = what
+        try:
+            yield
+        finally:
+            self._busy = ""
 
     def _epoch_step(self, step: str, epoch: int) -> tuple[dict[str, Any], list[int]]:
         self._order.check(step, epoch)

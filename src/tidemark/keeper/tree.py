@@ -126,7 +126,7 @@ class Tree:
         self._kill_with_tracer = kill_with_tracer
         self._other_ended = other_ended
         self._threads: dict[int, Thread] = {}
-        self._expected: dict[int, Process] = {}  # announced by its parent, not seen yet
+        self._expected: dict[int, Thread] = {}  # announced by a thread that waits, not seen yet
         self._early: set[int] = set()  # seen, not announced yet
         self._next_number = 0
 
@@ -296,20 +296,32 @@ class Tree:
             self._let_run(thread)
 
     def _on_child(self, thread: Thread, event: Event) -> None:
-        if event.child in self._early:
-            self._early.discard(event.child)
-        elif event.child not in self._threads:
-            self._expected[event.child] = thread.process
+        """Let a thread on that made a child, but not before the child has been seen.
+
+        So a process cannot have a second child before the first has its number.
+        """
         if event.kind is EventKind.VFORK:
             thread.state = State.VFORKING
-        self._resume(thread)
+        if event.child in self._early or event.child in self._threads:
+            self._early.discard(event.child)
+            self._resume(thread)
+        else:
+            self._expected[event.child] = thread
+
+    def _seen(self, tid: int) -> Process | None:
+        """Let the thread on that waits for ``tid`` to be seen; return its process."""
+        maker = self._expected.pop(tid, None)
+        if maker is None:
+            return None
+        self._resume(maker)
+        return maker.process
 
     def _adopt(self, tid: int, *, stands: bool) -> Thread:
         """Take in a thread that was born under trace and reports for the first time.
 
         Unless it was killed at once, it ``stands`` before its first instruction.
         """
-        parent = self._expected.pop(tid, None)
+        parent = self._seen(tid)
         if parent is None:
             self._early.add(tid)
         pid = int(proc.status_field(tid, "Tgid") or tid)
@@ -358,7 +370,7 @@ class Tree:
         self._resume(thread)
 
     def _on_ended(self, event: Event) -> None:
-        self._expected.pop(event.tid, None)
+        self._seen(event.tid)
         ending = Ending(
             None if event.signal else event.exit_code, event.signal if event.signal else None
         )
