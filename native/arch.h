@@ -39,6 +39,18 @@ static inline int64_t tm_registers_result(const struct tm_registers *registers)
 	return (int64_t)registers->user.rax;
 }
 
+static inline uint64_t tm_registers_instruction(const struct tm_registers *registers)
+{
+	return registers->user.rip;
+}
+
+/* Sets the next instruction, of no system call. */
+static inline void tm_registers_go(struct tm_registers *registers, uint64_t instruction)
+{
+	registers->user.rip = instruction;
+	registers->user.orig_rax = ~0ULL;
+}
+
 #elif defined(__aarch64__)
 
 #define TM_SYSCALL_INSTRUCTION {0x01, 0x00, 0x00, 0xd4} /* svc #0 */
@@ -60,6 +72,16 @@ static inline void tm_registers_call(struct tm_registers *registers, uint64_t in
 static inline int64_t tm_registers_result(const struct tm_registers *registers)
 {
 	return (int64_t)registers->user.regs[0];
+}
+
+static inline uint64_t tm_registers_instruction(const struct tm_registers *registers)
+{
+	return registers->user.pc;
+}
+
+static inline void tm_registers_go(struct tm_registers *registers, uint64_t instruction)
+{
+	registers->user.pc = instruction;
 }
 
 #else

@@ -1,12 +1,12 @@
 /*
  * Making a stopped thread execute system calls.
  *
- * The instruction is one in the thread's own vDSO, so no code is changed. Signals are
- * blocked meanwhile: a handler must not run on registers that are not the program's. The
- * thread is let run from system call stop to system call stop, not stepped: a single step
- * ends with a forced SIGTRAP, which would reset a program's own handler for it. Last, it
- * is interrupted: only after a stop of that kind does the kernel restart the system call
- * that the very first interrupt had cut short.
+ * The instruction is one of a lifeline, which brings the thread back where it was if we die, or
+ * else one in the thread's own vDSO: so no code is changed. Signals are blocked meanwhile: a
+ * handler must not run on registers that are not the program's. The thread is let run from system
+ * call stop to system call stop, not stepped: a single step ends with a forced SIGTRAP, which would
+ * reset a program's own handler for it. Last, it is interrupted: only after a stop of that kind
+ * does the kernel restart the system call that the very first interrupt had cut short.
  */
 #define _GNU_SOURCE
 #include <elf.h>
@@ -24,7 +24,7 @@
 #include "internal.h"
 
 enum {
-	VDSO_BYTES = 4 * 4096, /* more than any kernel's; a shorter one is read as far as it goes */
+	VDSO_PAGES = sizeof(((struct tm_vdso *)0)->content) / 4096,
 	RSEQ_SECTION_OFFSET = 8, /* of rseq_cs in struct rseq: rseq(2) */
 };
 
@@ -57,10 +57,10 @@ static ssize_t read_memory(int tid, uint64_t address, void *buffer, size_t size)
 {
 	struct iovec local = {.iov_base = buffer, .iov_len = size};
 	/* One entry per page: a read stops at the first entry that it cannot read. */
-	struct iovec remote[VDSO_BYTES / 4096];
+	struct iovec remote[VDSO_PAGES];
 	size_t count = 0;
 
-	for (size_t done = 0; done < size && count < VDSO_BYTES / 4096; count++) {
+	for (size_t done = 0; done < size && count < VDSO_PAGES; count++) {
 		size_t piece = size - done < 4096 ? size - done : 4096;
 
 		remote[count].iov_base = (void *)(uintptr_t)(address + done);
@@ -88,25 +88,53 @@ static int find_vdso(int tid, uint64_t *ret, struct tm_error *error)
 	return tm_fail(error, TM_UNSUPPORTED, "process %d has no vDSO", tid);
 }
 
-static int find_instruction(int tid, uint64_t *ret, struct tm_error *error)
+/* The end of an ELF file in memory: of its sections' headers, or else of its one segment. */
+static size_t end_of(const unsigned char *content, size_t size)
 {
-	static const unsigned char instruction[] = TM_SYSCALL_INSTRUCTION;
-	unsigned char code[VDSO_BYTES];
-	const unsigned char *found;
-	uint64_t vdso = 0;
-	ssize_t size;
-	int result = find_vdso(tid, &vdso, error);
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
+	size_t end;
 
-	if (result != TM_OK)
-		return result;
-	size = read_memory(tid, vdso, code, sizeof(code));
+	if (size < sizeof(header))
+		return size;
+	memcpy(&header, content, sizeof(header));
+	end = header.e_shoff + (size_t)header.e_shnum * header.e_shentsize;
+	if (header.e_phoff + sizeof(segment) <= size && header.e_phnum) {
+		memcpy(&segment, content + header.e_phoff, sizeof(segment));
+		if (segment.p_offset + segment.p_filesz > end)
+			end = segment.p_offset + segment.p_filesz;
+	}
+	return end < size ? end : size;
+}
+
+static int read_vdso(int tid, struct tm_vdso *ret, struct tm_error *error)
+{
+	size_t page = tm_page_size();
+	ssize_t size;
+	int code = find_vdso(tid, &ret->address, error);
+
+	if (code != TM_OK)
+		return code;
+	size = read_memory(tid, ret->address, ret->content, sizeof(ret->content));
 	if (size < 0)
 		return tm_fail_on(error, tid, "read the vDSO");
-	found = memmem(code, (size_t)size, instruction, sizeof(instruction));
+	ret->size = (size_t)size;
+	ret->end = end_of(ret->content, ret->size);
+	ret->mapped = (ret->end + page - 1) / page * page;
+	return TM_OK;
+}
+
+static int find_instruction(int tid, const struct tm_vdso *vdso, uint64_t *ret,
+			    struct tm_error *error)
+{
+	static const unsigned char instruction[] = TM_SYSCALL_INSTRUCTION;
+	const unsigned char *found =
+		memmem(vdso->content, vdso->end, instruction, sizeof(instruction));
+
 	if (!found)
 		return tm_fail(error, TM_UNSUPPORTED,
 			       "no system call instruction in the vDSO of %d", tid);
-	*ret = vdso + (uint64_t)(found - code);
+	*ret = vdso->address + (uint64_t)(found - vdso->content);
 	return TM_OK;
 }
 
@@ -143,23 +171,94 @@ static void restore_restartable_sequence(const struct tm_injection *injection)
 		(void)process_vm_writev(injection->tid, &local, 1, &remote, 1, 0);
 }
 
-int tm_injection_begin(struct tm_injection *injection, int tid, struct tm_error *error)
+/* Where a thread that was stopped within a restartable sequence goes on, 0 if it was not. */
+static uint64_t abort_address(const struct tm_injection *injection)
 {
-	uint64_t all = ~0ULL;
-	int code;
+	struct {
+		uint32_t version, flags;
+		uint64_t start, length, abort;
+	} section; /* struct rseq_cs of rseq(2) */
+	uint64_t at = tm_registers_instruction(&injection->registers);
 
-	memset(injection, 0, sizeof(*injection));
-	injection->tid = tid;
-	code = find_instruction(tid, &injection->instruction, error);
+	if (!injection->rseq_section || read_memory(injection->tid, injection->rseq_section,
+						    &section, sizeof(section)) != sizeof(section))
+		return 0;
+	return at - section.start < section.length ? section.abort : 0;
+}
+
+/* A filter of system calls (seccomp) may kill a thread that makes one of ours. */
+static int suspend_filter(struct tm_injection *injection, struct tm_error *error)
+{
+	long options = tm_ptrace_options(injection->options) | PTRACE_O_SUSPEND_SECCOMP;
+
+	if (tm_status_number(injection->tid, "Seccomp") == 0)
+		return TM_OK;
+	if (ptrace(PTRACE_SETOPTIONS, injection->tid, NULL, options) < 0)
+		return tm_fail(error, TM_UNSUPPORTED,
+			       "process %d filters its system calls (seccomp), which only root may "
+			       "suspend",
+			       injection->tid);
+	injection->filtered = true;
+	return TM_OK;
+}
+
+static int prepare(struct tm_injection *injection, struct tm_vdso *vdso, struct tm_error *error)
+{
+	int tid = injection->tid;
+	int code = read_vdso(tid, vdso, error);
+
+	if (code == TM_OK)
+		code = find_instruction(tid, vdso, &injection->instruction, error);
 	if (code == TM_OK)
 		code = get_registers(tid, &injection->registers, error);
 	if (code == TM_OK)
-		code = request(PTRACE_GETSIGMASK, tid, sizeof(all), &injection->signal_mask,
-			       "PTRACE_GETSIGMASK", error);
+		code = request(PTRACE_GETSIGMASK, tid, sizeof(injection->signal_mask),
+			       &injection->signal_mask, "PTRACE_GETSIGMASK", error);
+	if (code == TM_OK)
+		code = suspend_filter(injection, error);
+	if (code == TM_OK)
+		save_restartable_sequence(injection);
+	return code;
+}
+
+/* Sets the thread on its way back, should we die: before anything of it is changed. */
+static int secure(struct tm_injection *injection, const struct tm_vdso *vdso,
+		  struct tm_error *error)
+{
+	const struct tm_lifeline_target target = {.tid = injection->tid,
+						  .registers = &injection->registers,
+						  .signal_mask = injection->signal_mask,
+						  .abort_address = abort_address(injection)};
+	struct tm_registers registers = injection->registers;
+	uint64_t back;
+
+	tm_lifeline_begin(&injection->lifeline, vdso, &target);
+	back = tm_lifeline_back_address(&injection->lifeline);
+	if (!back)
+		return TM_OK;
+	tm_registers_go(&registers, back);
+	return set_registers(injection->tid, &registers, error);
+}
+
+int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
+		       struct tm_error *error)
+{
+	uint64_t all = ~0ULL;
+	struct tm_vdso vdso;
+	int code;
+
+	*injection = (struct tm_injection){
+		.tid = thread.tid, .options = thread.options, .lifeline.memory = -1};
+	code = prepare(injection, &vdso, error);
 	if (code != TM_OK)
 		return code;
-	save_restartable_sequence(injection);
-	return request(PTRACE_SETSIGMASK, tid, sizeof(all), &all, "PTRACE_SETSIGMASK", error);
+	code = secure(injection, &vdso, error);
+	if (code == TM_OK)
+		code = request(PTRACE_SETSIGMASK, thread.tid, sizeof(all), &all,
+			       "PTRACE_SETSIGMASK", error);
+	if (code != TM_OK)
+		tm_injection_end(injection);
+	return code;
 }
 
 /* Resumes the thread until it stands with an event of the kind `wanted`. */
@@ -186,13 +285,15 @@ static int resume_until(struct tm_injection *injection, enum __ptrace_request wh
 	return TM_OK;
 }
 
-int tm_injection_call(struct tm_injection *injection, long number, const uint64_t arguments[6],
-		      int64_t *ret, struct tm_error *error)
+int tm_injection_call(struct tm_injection *injection, const struct tm_call *call, int64_t *ret,
+		      struct tm_error *error)
 {
 	struct tm_registers registers = injection->registers;
+	uint64_t instruction = tm_lifeline_call(&injection->lifeline, call->undo);
 	int code;
 
-	tm_registers_call(&registers, injection->instruction, number, arguments);
+	tm_registers_call(&registers, instruction ? instruction : injection->instruction,
+			  call->number, call->arguments);
 	code = set_registers(injection->tid, &registers, error);
 	if (code == TM_OK) /* to its entry */
 		code = resume_until(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
@@ -214,22 +315,29 @@ void tm_injection_end(struct tm_injection *injection)
 	struct tm_error ignored; /* a thread that was killed meanwhile has nothing to put back */
 
 	restore_restartable_sequence(injection);
-	(void)set_registers(injection->tid, &injection->registers, &ignored);
+	/* The registers last: without them the thread would take the lifeline. */
 	(void)request(PTRACE_SETSIGMASK, injection->tid, sizeof(injection->signal_mask),
 		      &injection->signal_mask, "PTRACE_SETSIGMASK", &ignored);
+	(void)set_registers(injection->tid, &injection->registers, &ignored);
+	tm_lifeline_end(&injection->lifeline);
+	if (injection->filtered)
+		(void)ptrace(PTRACE_SETOPTIONS, injection->tid, NULL,
+			     tm_ptrace_options(injection->options));
 	if (injection->held_signal)
 		(void)syscall(SYS_tkill, injection->tid, injection->held_signal);
 }
 
-int tm_tracee_syscall(int tid, long number, const uint64_t arguments[6], int64_t *ret,
-		      struct tm_error *error)
+int tm_tracee_syscall(struct tm_stopped thread, long number, const uint64_t arguments[6],
+		      int64_t *ret, struct tm_error *error)
 {
+	struct tm_call call = {.number = number, .undo.number = -1};
 	struct tm_injection injection;
-	int code = tm_injection_begin(&injection, tid, error);
+	int code = tm_injection_begin(&injection, thread, error);
 
 	if (code != TM_OK)
 		return code;
-	code = tm_injection_call(&injection, number, arguments, ret, error);
+	memcpy(call.arguments, arguments, sizeof(call.arguments));
+	code = tm_injection_call(&injection, &call, ret, error);
 	tm_injection_end(&injection);
 	return code;
 }

@@ -28,24 +28,78 @@ int tm_pread_all(int fd, void *buffer, size_t size, uint64_t offset, struct tm_e
 int tm_write_all(int fd, const void *buffer, size_t size, struct tm_error *error);
 int tm_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset, struct tm_error *error);
 
+/* The options of a seizure as ptrace(2) knows them. */
+long tm_ptrace_options(int options);
+/* A number in /proc/TID/status, 0 where there is none. */
+int tm_status_number(int tid, const char *field);
+
+/* The vDSO of a process, as far as it was read. */
+struct tm_vdso {
+	uint64_t address;
+	size_t size;   /* of the content, which may go on with what is mapped behind it */
+	size_t end;    /* of what belongs to it */
+	size_t mapped; /* the same in whole pages */
+	unsigned char content[4 * 4096];
+};
+
+/* What a thread goes back to: `abort_address` where it was in a restartable sequence. */
+struct tm_lifeline_target {
+	int tid;
+	const struct tm_registers *registers;
+	uint64_t signal_mask;
+	uint64_t abort_address;
+};
+
+struct tm_lifeline {
+	uint64_t address; /* in the thread's memory, 0 where there is none */
+	int memory;	  /* /proc/TID/mem */
+	int place;	  /* for the next call */
+};
+
+/* The system call that undoes another: its first argument may be the result of that. */
+struct tm_undo {
+	int64_t number; /* -1 for none */
+	uint64_t arguments[2];
+	bool of_result;
+};
+
+void tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_vdso *vdso,
+		       const struct tm_lifeline_target *target);
+/* Where a thread goes back from; 0 where there is no lifeline. */
+uint64_t tm_lifeline_back_address(const struct tm_lifeline *lifeline);
+/* An instruction for the next system call, with the way back behind it; 0 where there is none. */
+uint64_t tm_lifeline_call(struct tm_lifeline *lifeline, struct tm_undo undo);
+void tm_lifeline_end(struct tm_lifeline *lifeline);
+
 /*
  * A stopped thread that is made to execute system calls and then stands exactly as before:
  * begin, call as often as needed, end.
  */
 struct tm_injection {
 	int tid;
+	int options;	      /* of the thread's seizure */
+	bool filtered;	      /* the thread's seccomp filter is suspended */
 	int held_signal;      /* a SIGSTOP that came meanwhile and is sent again at the end */
-	uint64_t instruction; /* address of a system call instruction */
+	uint64_t instruction; /* address of a system call instruction, without a lifeline */
 	uint64_t signal_mask;
 	uint64_t rseq_pointer; /* of the critical section's descriptor, 0 for none */
 	uint64_t rseq_section;
 	struct tm_registers registers;
+	struct tm_lifeline lifeline;
 };
 
-int tm_injection_begin(struct tm_injection *injection, int tid, struct tm_error *error);
+int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
+		       struct tm_error *error);
+/* A system call; `undo` is what the thread does after it where we die before the next. */
+struct tm_call {
+	long number;
+	uint64_t arguments[6];
+	struct tm_undo undo;
+};
+
 /* *ret is the call's result, or a negative errno. */
-int tm_injection_call(struct tm_injection *injection, long number, const uint64_t arguments[6],
-		      int64_t *ret, struct tm_error *error);
+int tm_injection_call(struct tm_injection *injection, const struct tm_call *call, int64_t *ret,
+		      struct tm_error *error);
 /* Puts the thread back; after TM_GONE there is none, and nothing happens. */
 void tm_injection_end(struct tm_injection *injection);
 
@@ -59,14 +113,15 @@ struct tm_tracker {
 		   struct tm_error *error);
 	int (*scan)(struct tm_space *space, const struct tm_view *view, bool rearm,
 		    struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
+	/* NULL for a tracker that has no notices. */
+	int (*notice)(struct tm_space *space, struct tm_notice *ret, struct tm_error *error);
 };
 
 struct tm_space {
 	const struct tm_tracker *tracker;
-	int pid;
-	int tid;     /* a living thread of it */
-	int pagemap; /* /proc/TID/pagemap; keeps the address space, not the process */
-	int uffd;    /* the target's userfaultfd, held by us alone */
+	struct tm_stopped thread; /* of it; it may stand no more */
+	int pagemap;		  /* /proc/TID/pagemap; keeps the address space, not the process */
+	int uffd;		  /* the target's userfaultfd, held by us alone */
 };
 
 extern const struct tm_tracker tm_uffd_wp;

@@ -1,9 +1,11 @@
 /* Requests to the kernel about processes and files that Python has no call for. */
 #define _GNU_SOURCE
+#include <linux/futex.h>
 #include <linux/kcmp.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -31,12 +33,38 @@ int tm_process_adopt_orphans(struct tm_error *error)
 	return TM_OK;
 }
 
-int tm_process_same_space(int pid, int other, bool *ret, struct tm_error *error)
+static int compare(int tid, int other, int what, bool *ret, struct tm_error *error)
 {
-	long order = syscall(SYS_kcmp, pid, other, KCMP_VM, 0, 0);
+	long order = syscall(SYS_kcmp, tid, other, what, 0, 0);
 
 	if (order < 0)
-		return tm_fail_on(error, pid, "kcmp");
+		return tm_fail_on(error, tid, "kcmp");
 	*ret = order == 0;
+	return TM_OK;
+}
+
+int tm_process_same_space(int pid, int other, bool *ret, struct tm_error *error)
+{
+	return compare(pid, other, KCMP_VM, ret, error);
+}
+
+int tm_thread_same_files(int tid, int other, bool *ret, struct tm_error *error)
+{
+	return compare(tid, other, KCMP_FILES, ret, error);
+}
+
+int tm_thread_holds_locks(int tid, bool *ret, struct tm_error *error)
+{
+	struct robust_list_head *address = NULL, head;
+	struct iovec local = {.iov_base = &head, .iov_len = sizeof(head)};
+	struct iovec remote = {.iov_len = sizeof(head)};
+	size_t size;
+
+	if (syscall(SYS_get_robust_list, tid, &address, &size) < 0)
+		return tm_fail_on(error, tid, "get_robust_list");
+	remote.iov_base = address;
+	/* A list that cannot be read is one that the kernel cannot follow either. */
+	*ret = address && process_vm_readv(tid, &local, 1, &remote, 1, 0) == sizeof(head) &&
+	       ((void *)head.list.next != (void *)address || head.list_op_pending);
 	return TM_OK;
 }

@@ -42,12 +42,14 @@ static int mark_resident(struct lookup *lookup, uint64_t page, uint64_t count,
 static int look_at(struct lookup *lookup, uint64_t done, uint64_t count, struct tm_error *error)
 {
 	uint64_t size = tm_page_size();
-	const uint64_t arguments[6] = {lookup->view->start + done * size, count * size,
-				       lookup->scratch};
+	const struct tm_call ask = {
+		.number = SYS_mincore,
+		.arguments = {lookup->view->start + done * size, count * size, lookup->scratch},
+		.undo = {.number = SYS_munmap, .arguments = {lookup->scratch, PIECE_PAGES}}};
 	struct iovec local = {.iov_base = lookup->answer, .iov_len = count};
 	struct iovec remote = {.iov_base = (void *)(uintptr_t)lookup->scratch, .iov_len = count};
 	int64_t result;
-	int code = tm_injection_call(&lookup->injection, SYS_mincore, arguments, &result, error);
+	int code = tm_injection_call(&lookup->injection, &ask, &result, error);
 
 	if (code != TM_OK)
 		return code;
@@ -62,32 +64,36 @@ static int look_at(struct lookup *lookup, uint64_t done, uint64_t count, struct 
 static int look_at_all(struct lookup *lookup, struct tm_error *error)
 {
 	uint64_t count = (lookup->view->end - lookup->view->start) / tm_page_size();
-	const uint64_t map[6] = {0, PIECE_PAGES, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1};
-	uint64_t unmap[6] = {0, PIECE_PAGES};
+	const struct tm_call map = {
+		.number = SYS_mmap,
+		.arguments = {0, PIECE_PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			      (uint64_t)-1},
+		.undo = {.number = SYS_munmap, .arguments = {0, PIECE_PAGES}, .of_result = true}};
+	struct tm_call unmap = {
+		.number = SYS_munmap, .arguments = {0, PIECE_PAGES}, .undo.number = -1};
 	struct tm_error second;
 	int64_t result;
-	int code = tm_injection_call(&lookup->injection, SYS_mmap, map, &result, error);
+	int code = tm_injection_call(&lookup->injection, &map, &result, error);
 
 	if (code != TM_OK)
 		return code;
 	errno = (int)-result;
 	if (result < 0 && result > -4096)
 		return tm_fail_on(error, lookup->injection.tid, "mmap in the target");
-	lookup->scratch = unmap[0] = (uint64_t)result;
+	lookup->scratch = unmap.arguments[0] = (uint64_t)result;
 	for (uint64_t done = 0; done < count && code == TM_OK; done += PIECE_PAGES)
 		code = look_at(lookup, done,
 			       count - done < PIECE_PAGES ? count - done : PIECE_PAGES, error);
 	if (code != TM_OK) {
 		/* The loan is returned in any case; the first failure is the one to report. */
-		(void)tm_injection_call(&lookup->injection, SYS_munmap, unmap, &result, &second);
+		(void)tm_injection_call(&lookup->injection, &unmap, &result, &second);
 		return code;
 	}
-	return tm_injection_call(&lookup->injection, SYS_munmap, unmap, &result, error);
+	return tm_injection_call(&lookup->injection, &unmap, &result, error);
 }
 
-int tm_tracee_resident(int tid, const struct tm_view *view, struct tm_bitmap *resident,
-		       struct tm_error *error)
+int tm_tracee_resident(struct tm_stopped thread, const struct tm_view *view,
+		       struct tm_bitmap *resident, struct tm_error *error)
 {
 	struct lookup lookup = {.view = view, .resident = resident};
 	int code;
@@ -95,7 +101,7 @@ int tm_tracee_resident(int tid, const struct tm_view *view, struct tm_bitmap *re
 	lookup.answer = malloc(PIECE_PAGES);
 	if (!lookup.answer)
 		return tm_fail(error, TM_MEMORY, "ask for resident pages");
-	code = tm_injection_begin(&lookup.injection, tid, error);
+	code = tm_injection_begin(&lookup.injection, thread, error);
 	if (code == TM_OK) {
 		code = look_at_all(&lookup, error);
 		tm_injection_end(&lookup.injection);

@@ -44,7 +44,7 @@ static int arm(struct tm_space *space, const struct tm_span *spans, size_t count
 	       struct tm_error *error)
 {
 	(void)spans;
-	return count ? clear_soft_dirty(space->tid, error) : TM_OK;
+	return count ? clear_soft_dirty(space->thread.tid, error) : TM_OK;
 }
 
 struct scan_context {

@@ -26,7 +26,7 @@ int tm_tracker_probe(const char *tracker, struct tm_error *error)
 	return found ? found->probe(error) : error->code;
 }
 
-int tm_space_open(const char *tracker, int pid, int tid, struct tm_space **ret,
+int tm_space_open(const char *tracker, struct tm_stopped thread, struct tm_space **ret,
 		  struct tm_error *error)
 {
 	const struct tm_tracker *found = find_tracker(tracker, error);
@@ -38,9 +38,8 @@ int tm_space_open(const char *tracker, int pid, int tid, struct tm_space **ret,
 	space = malloc(sizeof(*space));
 	if (!space)
 		return tm_fail(error, TM_MEMORY, "open an address space");
-	*space = (struct tm_space){
-		.tracker = found, .pid = pid, .tid = tid, .pagemap = -1, .uffd = -1};
-	code = tm_open_proc(tid, "pagemap", O_RDONLY, &space->pagemap, error);
+	*space = (struct tm_space){.tracker = found, .thread = thread, .pagemap = -1, .uffd = -1};
+	code = tm_open_proc(thread.tid, "pagemap", O_RDONLY, &space->pagemap, error);
 	if (code == TM_OK)
 		code = found->open(space, error);
 	if (code != TM_OK) {
@@ -76,4 +75,15 @@ int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm
 		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error)
 {
 	return space->tracker->scan(space, view, rearm, written, unsure, error);
+}
+
+int tm_space_descriptor(const struct tm_space *space)
+{
+	return space->uffd;
+}
+
+int tm_space_notice(struct tm_space *space, struct tm_notice *ret, struct tm_error *error)
+{
+	*ret = (struct tm_notice){.kind = TM_NOTICE_NONE};
+	return space->tracker->notice ? space->tracker->notice(space, ret, error) : TM_OK;
 }

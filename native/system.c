@@ -120,3 +120,20 @@ int tm_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset, stru
 	}
 	return TM_OK;
 }
+
+int tm_status_number(int tid, const char *field)
+{
+	struct tm_error ignored;
+	TM_CLEANUP(tm_close) int fd = -1;
+	char text[4096], name[64];
+	const char *line;
+	ssize_t size;
+
+	if (tm_open_proc(tid, "status", O_RDONLY, &fd, &ignored) != TM_OK)
+		return 0;
+	size = read(fd, text, sizeof(text) - 1);
+	text[size < 0 ? 0 : size] = '\0';
+	snprintf(name, sizeof(name), "\n%s:", field);
+	line = strstr(text, name);
+	return line ? atoi(line + strlen(name)) : 0;
+}

@@ -139,6 +139,14 @@ struct tm_event {
 enum { TM_SEIZE_FOLLOW = 1, TM_SEIZE_KILL_WITH_TRACER = 2 };
 
 int tm_tracee_seize(int tid, int options, struct tm_error *error);
+
+/* A thread of a process that stands as TM_EVENT_STOPPED, and the options of its seizure. */
+struct tm_stopped {
+	int pid;
+	int tid;
+	int options;
+};
+
 int tm_tracee_interrupt(int tid, struct tm_error *error);
 /* Reports one change of any tracee, or of `tid` where it is above 0; waits for it if told. */
 int tm_tracee_wait(int tid, bool block, struct tm_event *ret, struct tm_error *error);
@@ -148,18 +156,19 @@ int tm_tracee_continue(int tid, int signal, struct tm_error *error);
 int tm_tracee_listen(int tid, struct tm_error *error);
 int tm_tracee_detach(int tid, int signal, struct tm_error *error);
 /*
- * Makes a thread that stopped with TM_EVENT_STOPPED execute one system call and stand
- * exactly as before. *ret is its result, or a negative errno.
+ * Makes a stopped thread execute one system call and stand exactly as before. *ret is its
+ * result, or a negative errno. TM_UNSUPPORTED where the thread filters its system calls
+ * (seccomp) and we may not suspend that: the filter might kill it.
  */
-int tm_tracee_syscall(int tid, long number, const uint64_t arguments[6], int64_t *ret,
-		      struct tm_error *error);
+int tm_tracee_syscall(struct tm_stopped thread, long number, const uint64_t arguments[6],
+		      int64_t *ret, struct tm_error *error);
 
 /*
  * Adds to `resident` the pages of the view that the object holds in memory, by mincore(2)
  * within the stopped thread: for who may not open the object itself.
  */
-int tm_tracee_resident(int tid, const struct tm_view *view, struct tm_bitmap *resident,
-		       struct tm_error *error);
+int tm_tracee_resident(struct tm_stopped thread, const struct tm_view *view,
+		       struct tm_bitmap *resident, struct tm_error *error);
 
 /* process: what Python cannot ask the kernel for */
 
@@ -171,10 +180,18 @@ int tm_file_forget_access(int fd, struct tm_error *error);
 int tm_process_adopt_orphans(struct tm_error *error);
 /* Whether two processes run in one address space, as after vfork: kcmp(2). */
 int tm_process_same_space(int pid, int other, bool *ret, struct tm_error *error);
+/* Whether two threads have their open files in common, as those of a process usually do. */
+int tm_thread_same_files(int tid, int other, bool *ret, struct tm_error *error);
+/*
+ * Whether a thread holds locks of which the kernel will mark the words when the thread ends, in
+ * whatever memory they are: get_robust_list(2).
+ */
+int tm_thread_holds_locks(int tid, bool *ret, struct tm_error *error);
 
-/* watch: writes through descriptors */
+/* watch: files that are opened, or written through descriptors */
 
-/* A descriptor that reports, as struct inotify_event, writes to the files added to it. */
+/* A descriptor that reports, as struct inotify_event, when files added to it are opened, or
+ * written. */
 int tm_watch_open(int *ret, struct tm_error *error);
 /* Watches the file behind `fd`; *ret is its number in the reports. */
 int tm_watch_add(int watch, int fd, int *ret, struct tm_error *error);
@@ -186,10 +203,10 @@ struct tm_space;
 /* Whether `tracker` ("uffd-wp", "soft-dirty") works here, tried by a real write. */
 int tm_tracker_probe(const char *tracker, struct tm_error *error);
 /*
- * Opens the address space of process `pid` through its thread `tid`, which for uffd-wp must
- * stand as TM_EVENT_STOPPED. TM_GONE: the thread ended, or stands as TM_EVENT_EXITING.
+ * Opens the address space of a process through one of its threads, which only for uffd-wp has
+ * to stand. TM_GONE: the thread ended, or stands as TM_EVENT_EXITING.
  */
-int tm_space_open(const char *tracker, int pid, int tid, struct tm_space **ret,
+int tm_space_open(const char *tracker, struct tm_stopped thread, struct tm_space **ret,
 		  struct tm_error *error);
 void tm_space_close(struct tm_space *space);
 /* Puts a mapping under the tracker; it need not be armed yet. */
@@ -205,6 +222,25 @@ int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t cou
  */
 int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm,
 		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
+enum tm_notice_kind {
+	TM_NOTICE_NONE = 0,
+	TM_NOTICE_MOVED = 1, /* a mapping at `start` was moved, or mapped again: mremap(2) */
+	TM_NOTICE_GIVEN = 2, /* the pages [start, end) were given back: MADV_REMOVE of madvise(2) */
+};
+
+struct tm_notice {
+	int kind;
+	uint64_t start;
+	uint64_t end;
+};
+
+/* A descriptor to poll for notices, -1 for a tracker that has none. */
+int tm_space_descriptor(const struct tm_space *space);
+/*
+ * The next thing that was done to a mapping under the tracker and that no scan shows. Who did
+ * it, or is about to, waits until this has been asked.
+ */
+int tm_space_notice(struct tm_space *space, struct tm_notice *ret, struct tm_error *error);
 /* Adds to `present` the pages of the view that the page table holds. */
 int tm_space_present(struct tm_space *space, const struct tm_view *view, struct tm_bitmap *present,
 		     struct tm_error *error);

@@ -26,33 +26,20 @@ static int request(enum __ptrace_request what, int tid, void *address, void *dat
 	return TM_OK;
 }
 
-/* The process that traces `tid`, 0 where there is none or it cannot be told. */
-static int tracer_of(int tid)
+long tm_ptrace_options(int options)
 {
-	struct tm_error ignored;
-	TM_CLEANUP(tm_close) int fd = -1;
-	char text[2048];
-	const char *line;
-	ssize_t size;
-
-	if (tm_open_proc(tid, "status", O_RDONLY, &fd, &ignored) != TM_OK)
-		return 0;
-	size = read(fd, text, sizeof(text) - 1);
-	text[size < 0 ? 0 : size] = '\0';
-	line = strstr(text, "\nTracerPid:");
-	return line ? atoi(line + strlen("\nTracerPid:")) : 0;
+	return (options & TM_SEIZE_FOLLOW ? follow_options : PTRACE_O_TRACESYSGOOD) |
+	       (options & TM_SEIZE_KILL_WITH_TRACER ? PTRACE_O_EXITKILL : 0);
 }
 
 int tm_tracee_seize(int tid, int options, struct tm_error *error)
 {
-	long flags = (options & TM_SEIZE_FOLLOW ? follow_options : PTRACE_O_TRACESYSGOOD) |
-		     (options & TM_SEIZE_KILL_WITH_TRACER ? PTRACE_O_EXITKILL : 0);
 	int tracer;
 
-	if (ptrace(PTRACE_SEIZE, tid, NULL, flags) == 0)
+	if (ptrace(PTRACE_SEIZE, tid, NULL, tm_ptrace_options(options)) == 0)
 		return TM_OK;
 	/* EPERM means both "not allowed" and "already traced". */
-	tracer = errno == EPERM ? tracer_of(tid) : 0;
+	tracer = errno == EPERM ? tm_status_number(tid, "TracerPid") : 0;
 	if (tracer == 0)
 		return tm_fail_on(error, tid, "PTRACE_SEIZE");
 	tm_fail(error, TM_TRACED, "PTRACE_SEIZE: traced by process %d", tracer);

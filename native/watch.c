@@ -1,4 +1,4 @@
-/* Being told of writes through descriptors: inotify(7), which follows the inode. */
+/* Being told when files are opened or written: inotify(7), which follows the inode. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <sys/inotify.h>
@@ -16,6 +16,6 @@ int tm_watch_add(int watch, int fd, int *ret, struct tm_error *error)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	*ret = inotify_add_watch(watch, path, IN_MODIFY);
+	*ret = inotify_add_watch(watch, path, IN_MODIFY | IN_OPEN);
 	return *ret < 0 ? tm_fail(error, TM_SYSTEM, "inotify_add_watch") : TM_OK;
 }

@@ -64,6 +64,12 @@ void check_stop(pid_t pid)
 	CHECK(event.kind == TM_EVENT_STOPPED && event.tid == pid && event.signal == 0);
 }
 
+struct tm_stopped check_stopped(pid_t pid)
+{
+	return (struct tm_stopped){
+		.pid = pid, .tid = pid, .options = TM_SEIZE_FOLLOW | TM_SEIZE_KILL_WITH_TRACER};
+}
+
 void check_end(struct check_child *child)
 {
 	struct tm_error ignored;

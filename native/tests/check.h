@@ -50,6 +50,8 @@ void check_wait_go(struct check_child *child);
 void check_done(struct check_child *child);
 /* Seizes the child and waits until it stands. */
 void check_stop(pid_t pid);
+/* The first thread of a child that check_stop() was called for. */
+struct tm_stopped check_stopped(pid_t pid);
 /* Kills the child and waits for its end. */
 void check_end(struct check_child *child);
 

@@ -38,7 +38,7 @@ static void sees_stores_and_is_unsure_of_empty_entries(void)
 
 	check_start(&child, touch_all_then_store, memory);
 	check_go(&child);
-	CHECK_OK(tm_space_open("soft-dirty", child.pid, child.pid, &space, &error));
+	CHECK_OK(tm_space_open("soft-dirty", check_stopped(child.pid), &space, &error));
 	CHECK_OK(tm_space_cover(space, span, &error));
 	CHECK_OK(tm_space_arm(space, &span, 1, &error));
 	check_go(&child);

@@ -1,10 +1,15 @@
 /* Stopping, following and making threads execute system calls, on real processes. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,11 +32,12 @@ static void injected_call_returns_its_result(void)
 
 	check_start(&child, wait_for_end, NULL);
 	check_stop(child.pid);
-	CHECK_OK(tm_tracee_syscall(child.pid, SYS_getpid, none, &result, &error));
+	CHECK_OK(tm_tracee_syscall(check_stopped(child.pid), SYS_getpid, none, &result, &error));
 	CHECK(result == child.pid);
-	CHECK_OK(tm_tracee_syscall(child.pid, SYS_getppid, none, &result, &error));
+	CHECK_OK(tm_tracee_syscall(check_stopped(child.pid), SYS_getppid, none, &result, &error));
 	CHECK(result == getpid());
-	CHECK_OK(tm_tracee_syscall(child.pid, SYS_close, (uint64_t[6]){9999}, &result, &error));
+	CHECK_OK(tm_tracee_syscall(check_stopped(child.pid), SYS_close, (uint64_t[6]){9999},
+				   &result, &error));
 	CHECK(result == -EBADF);
 	check_end(&child);
 }
@@ -67,7 +73,7 @@ static void interrupt_and_inject(pid_t pid)
 	CHECK_OK(tm_tracee_interrupt(pid, &error));
 	CHECK_OK(tm_tracee_wait(pid, true, &event, &error));
 	CHECK(event.kind == TM_EVENT_STOPPED);
-	CHECK_OK(tm_tracee_syscall(pid, SYS_getpid, none, &result, &error));
+	CHECK_OK(tm_tracee_syscall(check_stopped(pid), SYS_getpid, none, &result, &error));
 	CHECK(result == pid);
 	CHECK_OK(tm_tracee_continue(pid, 0, &error));
 }
@@ -130,7 +136,7 @@ static void a_handler_for_sigtrap_survives(void)
 	check_start(&child, raise_trap_when_told, memory);
 	CHECK(read(child.done[0], &byte, 1) == 1);
 	check_stop(child.pid);
-	CHECK_OK(tm_tracee_syscall(child.pid, SYS_getpid, none, &result, &error));
+	CHECK_OK(tm_tracee_syscall(check_stopped(child.pid), SYS_getpid, none, &result, &error));
 	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
 	CHECK(write(child.go[1], "", 1) == 1);
 	CHECK_OK(tm_tracee_wait(child.pid, true, &event, &error));
@@ -156,7 +162,7 @@ static void a_group_stop_outlives_an_injection(void)
 	CHECK_OK(tm_tracee_seize(child.pid, TM_SEIZE_FOLLOW, &error));
 	CHECK_OK(tm_tracee_wait(child.pid, true, &event, &error));
 	CHECK(event.kind == TM_EVENT_STOPPED && event.signal == SIGSTOP);
-	CHECK_OK(tm_tracee_syscall(child.pid, SYS_getpid, none, &result, &error));
+	CHECK_OK(tm_tracee_syscall(check_stopped(child.pid), SYS_getpid, none, &result, &error));
 	CHECK(result == child.pid);
 	CHECK_OK(tm_tracee_listen(child.pid, &error));
 	kill(child.pid, SIGCONT);
@@ -232,6 +238,86 @@ static void a_killed_process_stops_once_more_before_it_ends(void)
 	munmap(memory, tm_page_size());
 }
 
+/* Death to who calls getpid(2). */
+static void forbid_a_call(unsigned char *memory, struct check_child *child)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = 4, .filter = filter};
+
+	(void)memory;
+	check_wait_go(child);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+		check_done(child);
+	check_wait_go(child);
+	check_done(child);
+	syscall(SYS_getpid);
+}
+
+static void a_filter_of_system_calls_does_not_kill_for_ours(void)
+{
+	struct check_child child;
+	struct tm_error error;
+	struct tm_event event;
+	const uint64_t none[6] = {0};
+	int64_t result;
+	int code;
+
+	check_start(&child, forbid_a_call, NULL);
+	check_go(&child);
+	check_stop(child.pid);
+	code = tm_tracee_syscall(check_stopped(child.pid), SYS_getpid, none, &result, &error);
+	if (code == TM_OK)
+		CHECK(result == child.pid);
+	else /* it may not be suspended: then nothing is tried */
+		CHECK(code == TM_UNSUPPORTED && geteuid() != 0);
+	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
+	check_go(&child);
+	CHECK_OK(tm_tracee_wait(child.pid, true, &event, &error));
+	if (event.kind == TM_EVENT_SIGNAL) {
+		CHECK_OK(tm_tracee_continue(child.pid, event.signal, &error));
+		CHECK_OK(tm_tracee_wait(child.pid, true, &event, &error));
+	}
+	CHECK(event.kind == TM_EVENT_EXITING); /* for a call of its own it dies as before */
+	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
+	check_end(&child);
+}
+
+static void hold_a_robust_lock(unsigned char *memory, struct check_child *child)
+{
+	struct robust_list_head head = {.list = {&head.list}};
+
+	(void)memory;
+	syscall(SYS_set_robust_list, &head, sizeof(head));
+	check_wait_go(child);
+	check_done(child);
+	check_wait_go(child);
+	head.list_op_pending = &head.list;
+	check_done(child);
+	check_wait_go(child);
+}
+
+static void tells_who_holds_locks_that_the_kernel_will_mark(void)
+{
+	struct check_child child;
+	struct tm_error error;
+	bool holds = true;
+
+	check_start(&child, hold_a_robust_lock, NULL);
+	check_go(&child);
+	CHECK_OK(tm_thread_holds_locks(child.pid, &holds, &error));
+	CHECK(!holds);
+	check_go(&child);
+	CHECK_OK(tm_thread_holds_locks(child.pid, &holds, &error));
+	CHECK(holds);
+	check_end(&child);
+}
+
 static void names_the_other_tracer(void)
 {
 	struct check_child child;
@@ -281,6 +367,8 @@ int main(void)
 	a_group_stop_outlives_an_injection();
 	forks_and_exits_are_reported_in_order();
 	a_killed_process_stops_once_more_before_it_ends();
+	a_filter_of_system_calls_does_not_kill_for_ours();
+	tells_who_holds_locks_that_the_kernel_will_mark();
 	names_the_other_tracer();
 	says_that_a_process_is_gone();
 	return 0;

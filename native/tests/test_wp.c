@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -47,7 +48,7 @@ static struct tm_space *open_armed(pid_t pid, const unsigned char *memory)
 	struct tm_span span = span_of(memory);
 	struct tm_error error;
 
-	CHECK_OK(tm_space_open("uffd-wp", pid, pid, &space, &error));
+	CHECK_OK(tm_space_open("uffd-wp", check_stopped(pid), &space, &error));
 	CHECK_OK(tm_space_cover(space, span, &error));
 	CHECK_OK(tm_space_arm(space, &span, 1, &error));
 	return space;
@@ -215,7 +216,7 @@ static void leaves_nothing_in_the_target(void)
 	space = open_armed(child.pid, memory);
 	CHECK(count_descriptors(child.pid) == before);
 	/* A second tracker is refused, not silently robbed. */
-	CHECK_OK(tm_space_open("uffd-wp", child.pid, child.pid, &again, &error));
+	CHECK_OK(tm_space_open("uffd-wp", check_stopped(child.pid), &again, &error));
 	CHECK(tm_space_cover(again, span, &error) == TM_TRACED);
 	tm_space_close(again);
 	tm_space_close(space);
@@ -265,12 +266,68 @@ static void tells_which_pages_the_object_holds(void)
 	CHECK(madvise(memory + 20 * size, 30 * size, MADV_REMOVE) == 0);
 	check_start(&child, store_when_told, memory);
 	check_stop(child.pid);
-	CHECK_OK(tm_tracee_resident(child.pid, &view, resident, &error));
+	CHECK_OK(tm_tracee_resident(check_stopped(child.pid), &view, resident, &error));
 	CHECK(tm_bitmap_count(resident) == PAGES - 30 && !tm_bitmap_test(resident, 49));
 	CHECK(tm_bitmap_test(resident, 50) && !tm_bitmap_test(resident, 20));
 	tm_bitmap_destroy(resident);
 	check_end(&child);
 	munmap(memory, PAGES * size);
+}
+
+/* Shows page 3 a second time, stores to it there, and takes the second mapping away. */
+static void store_beside(unsigned char *memory, struct check_child *child)
+{
+	size_t size = tm_page_size();
+	unsigned char *second;
+
+	check_wait_go(child);
+	second = mremap(memory + 3 * size, 0, size, MREMAP_MAYMOVE);
+	if (second != MAP_FAILED) {
+		second[0] = 7;
+		munmap(second, size);
+	}
+	madvise(memory + 5 * size, 2 * size, MADV_REMOVE);
+	check_done(child);
+	check_wait_go(child);
+}
+
+static struct tm_notice await_notice(struct tm_space *space)
+{
+	struct pollfd poll_for = {.fd = tm_space_descriptor(space), .events = POLLIN};
+	struct tm_notice notice;
+	struct tm_error error;
+
+	CHECK(poll(&poll_for, 1, 10000) == 1);
+	CHECK_OK(tm_space_notice(space, &notice, &error));
+	return notice;
+}
+
+static void tells_of_what_no_scan_shows(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	uint64_t start = (uintptr_t)memory, size = tm_page_size();
+	struct check_child child;
+	struct tm_space *space;
+	struct tm_notice notice;
+	struct tm_error error;
+
+	check_start(&child, store_beside, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	CHECK_OK(tm_space_notice(space, &notice, &error));
+	CHECK(notice.kind == TM_NOTICE_NONE);
+	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
+	CHECK(write(child.go[1], "", 1) == 1);
+	notice = await_notice(space);
+	CHECK(notice.kind == TM_NOTICE_MOVED && notice.start == start + 3 * size);
+	notice = await_notice(space);
+	CHECK(notice.kind == TM_NOTICE_GIVEN && notice.start == start + 5 * size);
+	CHECK(notice.end == start + 7 * size);
+	CHECK(read(child.done[0], &(char){0}, 1) == 1); /* it goes on now */
+	CHECK(memory[3 * size] == 7);
+	tm_space_close(space);
+	check_end(&child);
+	munmap(memory, PAGES * tm_page_size());
 }
 
 int main(void)
@@ -288,5 +345,6 @@ int main(void)
 	leaves_nothing_in_the_target();
 	tells_which_pages_the_page_table_holds();
 	tells_which_pages_the_object_holds();
+	tells_of_what_no_scan_shows();
 	return 0;
 }

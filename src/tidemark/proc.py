@@ -58,6 +58,11 @@ def state_of(tid: int) -> str | None:
     return fields[0] if fields else None
 
 
+def has_memory(tid: int) -> bool:
+    """Return whether a thread has not given up its memory yet, as it does when it ends."""
+    return status_field(tid, "VmSize") is not None
+
+
 def command_of(pid: int) -> str:
     """Return the process's short name, empty when it is gone."""
     try:
@@ -95,23 +100,23 @@ def tree_of(root: int) -> list[int]:
     return found
 
 
-def open_descriptors(pid: int) -> list[tuple[int, os.stat_result]]:
-    """Return number and status of the files that a process has open; empty when forbidden."""
+def open_descriptors(tid: int) -> list[tuple[int, os.stat_result]]:
+    """Return number and status of the files that a thread has open; empty when forbidden."""
     found = []
-    with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{tid}/fd") as entries:
+        for entry in entries:
             with contextlib.suppress(OSError):
                 found.append((int(entry.name), entry.stat()))
     return found
 
 
-def is_writable(pid: int, number: int) -> bool:
-    """Return whether a descriptor of a process is open for writing; True when it is not told."""
+def descriptor_flags(tid: int, number: int) -> int:
+    """Return the flags of an open file; those for reading and writing when they are not told."""
     try:
-        text = Path(f"/proc/{pid}/fdinfo/{number}").read_text()
+        text = Path(f"/proc/{tid}/fdinfo/{number}").read_text()
     except OSError:
-        return True
+        return os.O_RDWR
     for line in text.splitlines():
         if line.startswith("flags:"):
-            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
-    return True
+            return int(line.split()[1], 8)
+    return os.O_RDWR

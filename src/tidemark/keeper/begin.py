@@ -55,7 +55,7 @@ def _start(live: Live) -> None:
         env = {**env, STEP_VARIABLE: str(theirs.fileno())}
         live.loop.add(live.steps.fileno(), lambda: _on_question(live))
     inherit = [theirs.fileno()] if live.asks_for_steps else []
-    spawned = spawn(argv, env, live.output, inherit=inherit)
+    spawned = spawn(argv, env, live.output, live.limits, inherit=inherit)
     theirs.close()
     live.tree.seize(spawned.pid)
     spawned.go()
@@ -155,7 +155,7 @@ def _process_id(text: str) -> int:
     :raises ValueError: when it is none
     :raises IndexError: when there is nothing
     """
-    pid = int(text.split()[0])
+    pid = int(text.split(maxsplit=1)[0])
     if not 0 < pid <= _LAST_PID:
         raise ValueError(f"{pid} is no process id")
     return pid

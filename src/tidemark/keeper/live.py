@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING
 
 from tidemark.keeper.loop import Loop
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tidemark.keeper.spawn import FileLimits
     from tidemark.workload import Workload
 
 
@@ -33,11 +35,13 @@ class Live:
         self.command_output = directory / "command.log"
         self.started = workload.run is not None
         self.env = {**os.environ, **workload.env}
+        self.limits = _lift_file_limit()
         self.tracking = Tracking(self.tracker)
         self.tree = Tree(
             self.tracking, kill_with_tracer=self.started, other_ended=self._on_other_ended
         )
         self.loop = Loop(owner, self.tree.pump)
+        self.loop.add(self.tracking.notices.fileno(), self.tracking.attend)
         self.steps = StepSocket()
         self._commands: dict[int, Command] = {}
 
@@ -60,9 +64,15 @@ class Live:
 
         :raises WorkloadError: when it cannot be executed
         """
-        command = Command.start(argv, self.env, self.command_output)
+        command = Command.start(argv, self.env, self.command_output, self.limits)
         self._commands[command.pid] = command
         return command
+
+    def stop_tracking(self) -> None:
+        """Leave the workload's memory as if it had never been tracked."""
+        if self.tracking.notices.fileno() >= 0:
+            self.loop.remove(self.tracking.notices.fileno())
+        self.tracking.close()
 
     def stop_commands(self) -> None:
         """Kill the commands that still run."""
@@ -72,3 +82,13 @@ class Live:
     def _on_other_ended(self, pid: int, ending: Ending) -> None:
         if pid in self._commands:
             self._commands.pop(pid).ending = ending
+
+
+def _lift_file_limit() -> FileLimits:
+    """Allow this process as many open files as it may have; return what it was allowed.
+
+    It holds some for each process and each region of the workload.
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tidemark import proc
 from tidemark.errors import UnsupportedError
+from tidemark.keeper.descriptors import file_tables
 from tidemark.native.library import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ A segment shows its id as its inode, which may also be the inode of another obje
 
 _DELETED = " (deleted)"
 _MFD_HUGETLB = 4
+_HUGE = "huge"
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ def _memory_device(flags: int = 0) -> Device | None:
     return os.major(device), os.minor(device)
 
 
-def _file_systems(pid: int) -> dict[Device, str]:
-    """Return the type of each file system mounted where process ``pid`` lives."""
+def _file_systems(tid: int) -> dict[Device, str]:
+    """Return the type of each file system mounted where thread ``tid`` lives."""
     found: dict[Device, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines():
+        for line in Path(f"/proc/{tid}/mountinfo").read_text(errors="replace").splitlines():
             before, _, after = line.partition(" - ")
             major, minor = before.split()[2].split(":")
             found[int(major), int(minor)] = after.split()[0]
@@ -89,37 +91,38 @@ class Classifier:
     def __init__(self) -> None:
         self._mounted: dict[Device, str] = {}
 
-    def shared_memory(self, pid: int, raw: Iterable[RawMapping]) -> list[Mapping]:
-        """Return those of the mappings of ``pid`` that show shared memory, ascending.
+    def shared_memory(
+        self, tid: int, raw: Iterable[RawMapping], *, ours: bool = True
+    ) -> list[Mapping]:
+        """Return those of the mappings of a process that show shared memory, ascending.
 
+        :param tid: a thread of it that has not ended
+        :param ours: whether it is of the workload; memory in huge pages matters only there
         :raises UnsupportedError: for memory in huge pages
         """
         found = []
         for mapping in raw:
-            kind = self._kind(pid, mapping)
+            kind = self._kind(tid, mapping)
+            if kind == _HUGE and ours:
+                raise _huge(tid, mapping)
             if kind is not None:
                 found.append(_mapping(mapping, kind))
         return found
 
-    def _kind(self, pid: int, mapping: RawMapping) -> str | None:
+    def _kind(self, tid: int, mapping: RawMapping) -> str | None:
         if mapping.device == _memory_device():
             return _kind_of_own(mapping.name)
         if mapping.device == _memory_device(_MFD_HUGETLB):
-            raise _huge(pid, mapping)
+            return _HUGE
         if mapping.device not in self._mounted:
             # A file system may have been mounted, or its number taken by another, since.
-            self._mounted = _file_systems(pid)
+            self._mounted = _file_systems(tid)
             self._mounted.setdefault(mapping.device, "")
-        match self._mounted[mapping.device]:
-            case "tmpfs":
-                return "posix"
-            case "hugetlbfs":
-                raise _huge(pid, mapping)
-            case _:
-                return None
+        return {"tmpfs": "posix", "hugetlbfs": _HUGE}.get(self._mounted[mapping.device])
 
 
-def _huge(pid: int, mapping: RawMapping) -> UnsupportedError:
+def _huge(tid: int, mapping: RawMapping) -> UnsupportedError:
+    pid = proc.status_field(tid, "Tgid") or tid
     return UnsupportedError(
         f"process {pid} shares memory in huge pages (hugetlb) at {mapping.start:#x} "
         f"({mapping.name}), which Tidemark does not support yet; run the workload without them"
@@ -138,20 +141,22 @@ def _mapping(raw: RawMapping, kind: str) -> Mapping:
     )
 
 
-def open_object(pids: Iterable[int], pid: int, mapping: Mapping) -> int | None:
+def open_object(pids: Iterable[int], tid: int, mapping: Mapping) -> int | None:
     """Return a descriptor of the object itself, for reading; None where none can be had.
 
     Tried in turn: the mapping's link in map_files (which wants CAP_CHECKPOINT_RESTORE), the
     file's name, and a descriptor that one of the processes ``pids`` holds.
+
+    :param tid: a thread of the process that maps it
     """
-    candidates = [f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"]
+    candidates = [f"/proc/{tid}/map_files/{mapping.start:x}-{mapping.end:x}"]
     if mapping.kind == "posix":
-        candidates.append(f"/proc/{pid}/root{mapping.name}")
+        candidates.append(f"/proc/{tid}/root{mapping.name}")
     for path in candidates:
         descriptor = _open_if(path, mapping.identity)
         if descriptor is not None:
             return descriptor
-    for holder in pids:
+    for holder in (table for pid in pids for table in file_tables(pid)):
         for number, status in proc.open_descriptors(holder):
             if _shows(status, mapping.identity):
                 descriptor = _open_if(f"/proc/{holder}/fd/{number}", mapping.identity)

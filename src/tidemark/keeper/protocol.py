@@ -46,15 +46,20 @@ def receive(peer: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     length, count = _HEAD.unpack(first + _receive_exactly(peer, _HEAD.size - len(first)))
     descriptors = _receive_descriptors(peer, count)
     try:
-        message = json.loads(_receive_exactly(peer, length))
-        if not isinstance(message, dict):
-            raise TypeError("no object")
-    except BaseException as error:
+        return _message(_receive_exactly(peer, length)), descriptors
+    except BaseException:
         _close(descriptors)
-        if isinstance(error, ValueError | TypeError):
-            raise KeeperError(f"what came on the keeper's socket is no message: {error}") from error
         raise
-    return message, descriptors
+
+
+def _message(text: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(text)
+    except ValueError as error:
+        raise KeeperError(f"what came on the keeper's socket is no message: {error}") from error
+    if not isinstance(message, dict):
+        raise KeeperError(f"what came on the keeper's socket is no message: {message!r:.40}")
+    return message
 
 
 def _receive_descriptors(peer: socket.socket, count: int) -> list[int]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidemark.keeper.live import Live
+    from tidemark.keeper.spawn import FileLimits
     from tidemark.keeper.tree import Ending
 
 STEP_VARIABLE = "TIDEMARK_STEP_FD"
@@ -90,12 +91,14 @@ class Command:
     ending: Ending | None = None
 
     @classmethod
-    def start(cls, argv: Sequence[str], env: Mapping[str, str], output: Path) -> Command:
+    def start(
+        cls, argv: Sequence[str], env: Mapping[str, str], output: Path, limits: FileLimits
+    ) -> Command:
         """Start ``argv``.
 
         :raises WorkloadError: when it cannot be executed
         """
-        spawned = spawn(argv, env, output)
+        spawned = spawn(argv, env, output, limits)
         spawned.go()
         if failure := spawned.failure():
             raise cannot_execute(argv, failure)
@@ -173,19 +176,20 @@ class Seconds:
     def __init__(self, live: Live, seconds: float) -> None:
         self.limit = seconds + live.workload.timeout
         self._seconds = seconds
-        self._end = 0.0
+        self._end: float | None = None
 
     def start(self) -> None:
-        """Look at the clock."""
-        self._end = time.monotonic() + self._seconds
+        """Leave the clock alone: the workload still has to be thawed, which takes its time."""
 
     def done(self) -> bool:
-        """Return whether the time is up."""
+        """Return whether the time is up, which begins when this is asked for the first time."""
+        if self._end is None:
+            self._end = time.monotonic() + self._seconds
         return time.monotonic() >= self._end
 
     def wake_after(self) -> float:
         """Return what is left of the time."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, (self._end or 0.0) - time.monotonic())
 
     def finish(self) -> dict[str, object]:
         """Return the time that was asked for."""

@@ -51,8 +51,8 @@ class Memories:
         It is opened through a thread that lives: the first one may have ended.
         """
         if process.number not in self._opened:
-            tid = process.living()[0].tid if process.living() else process.pid
-            self._opened[process.number] = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            path = f"/proc/{process.a_thread()}/mem"
+            self._opened[process.number] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return self._opened[process.number]
 
     def object_extents(self, region: Region, descriptor: int, runs: Iterable[Run]) -> list[Extent]:
@@ -109,7 +109,9 @@ def read_for_truth(
     Pages that no process maps are read from the object, where it can be reached.
     """
     views = _readable(region, scanned)
-    views.sort(key=lambda scan: (scan.process.number in used, -scan.process.number))
+    views.sort(
+        key=lambda scan: (_is_hidden(scan), scan.process.number in used, -scan.process.number)
+    )
     reading = _read_memory(region, views, memories)
     if region.descriptor is None:
         return reading
@@ -118,7 +120,16 @@ def read_for_truth(
 
 
 def _readable(region: Region, scanned: Iterable[ScannedView]) -> list[ScannedView]:
-    return [s for s in scanned if s.view.region is region and s.protection & _PROT_READ]
+    """Return the views through which a region is read, those first that a process may read.
+
+    The others show the same to who traces the process, and are taken where there is no object.
+    """
+    views = sorted((s for s in scanned if s.view.region is region), key=_is_hidden)
+    return [s for s in views if region.descriptor is None or not _is_hidden(s)]
+
+
+def _is_hidden(scan: ScannedView) -> bool:
+    return not scan.protection & _PROT_READ
 
 
 def _read_memory(region: Region, views: list[ScannedView], memories: Memories) -> Reading:

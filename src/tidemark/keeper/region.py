@@ -40,7 +40,7 @@ class Region:
     data: Bitmap = field(default_factory=lambda: Bitmap(0))
     zero: Bitmap = field(default_factory=lambda: Bitmap(0))  # of the data, read and all zero
     examined: bool = False  # zero is known for all of the data
-    written: Bitmap = field(default_factory=lambda: Bitmap(0))  # through mappings that ended
+    written: Bitmap = field(default_factory=lambda: Bitmap(0))  # other than by a scan tells
     stored: Bitmap = field(default_factory=lambda: Bitmap(0))  # through any mapping
     suspicions: dict[str, Bitmap] = field(default_factory=dict)
     armed_blocks: list[Run] = field(default_factory=list)
@@ -52,8 +52,20 @@ class Region:
     def begin_epoch(self) -> None:
         """Take the present data as the state that writes are counted from."""
         self.before = self.data
-        self.suspicions = {}
+        if not self.known:
+            self.forget()
         self.known = True
+
+    def forget(self) -> None:
+        """Forget what was written and what is suspect: what comes now is of the next epoch."""
+        self.written = Bitmap(self.pages)
+        self.suspicions = {}
+
+    def note_written(self, first: int, count: int) -> None:
+        """Mark the pages of a run that the region has as written."""
+        if first < self.pages:
+            self.written.grow(self.pages)
+            self.written.set(first, min(count, self.pages - first))
 
     def suspect(self, reason: str, first: int, count: int) -> None:
         """Mark the pages of a run that the region has as not vouched for."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark.errors import UnsupportedError
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import ProcessGoneError
+from tidemark.native.library import LackingError, ProcessGoneError
 from tidemark.native.tracee import resident
 
 if TYPE_CHECKING:
@@ -23,33 +24,57 @@ def resident_data(
 
     A page in swap does not show this way. Where there is swap, pages that held data before or
     were written count as data, though they may be holes by now.
+
+    :raises UnsupportedError: when nobody can be asked who maps some of them
     """
-    data = Bitmap(region.pages)
+    data, asked = Bitmap(region.pages), Bitmap(region.pages)
+    refusals: list[tuple[View, LackingError]] = []
     for process in tree.in_order():
         for _, view in views[process.pid]:
-            if view.region is region and _shows_more(view, data):
-                _ask(tree, process, view, data)
+            if view.region is region and _unseen(view, asked):
+                try:
+                    asked |= _ask(tree, process, view, data)
+                except LackingError as error:
+                    refusals.append((view, error))
+    _check(refusals, asked)
     if _swap_in_use():
         data |= region.data
         data |= region.stored
     return data
 
 
-def _ask(tree: Tree, process: Process, view: View, data: Bitmap) -> None:
+def _ask(tree: Tree, process: Process, view: View, data: Bitmap) -> Bitmap:
+    """Add what a view shows to ``data``; return the pages of which it was asked."""
     thread = process.stopped_thread()
-    if thread is None:
-        return
-    try:
-        resident(thread.tid, (view.start, view.end, view.page), data)
-    except ProcessGoneError:
-        tree.thread_left(thread)
+    if thread is not None:
+        try:
+            resident(thread.stopped(), (view.start, view.end, view.page), data)
+        except ProcessGoneError:
+            tree.thread_left(thread)
+        else:
+            return _shown(view, data.pages)
+    return Bitmap(data.pages)
 
 
-def _shows_more(view: View, seen: Bitmap) -> bool:
-    """Return whether the view shows a page that is not known to hold data yet."""
-    wanted = Bitmap(seen.pages, [(view.page, min(view.count, seen.pages - view.page))])
-    wanted -= seen
-    return bool(wanted)
+def _shown(view: View, pages: int) -> Bitmap:
+    return Bitmap(pages, [(view.page, max(0, min(view.count, pages - view.page)))])
+
+
+def _unseen(view: View, asked: Bitmap) -> bool:
+    """Return whether the view shows a page of which nobody was asked yet."""
+    return bool(_shown(view, asked.pages) - asked)
+
+
+def _check(refusals: list[tuple[View, LackingError]], asked: Bitmap) -> None:
+    """Fail when a process refused to tell of pages of which no other could be asked.
+
+    :raises UnsupportedError: then
+    """
+    for view, refusal in refusals:
+        if _unseen(view, asked):
+            raise UnsupportedError(
+                f"cannot tell which pages of {view.region.name} are in use: {refusal}; run as root"
+            ) from refusal
 
 
 def _swap_in_use() -> bool:

@@ -144,7 +144,7 @@ class Session:
         """
         live = self._live
         self._close_snapshot()
-        live.tracking.close()
+        live.stop_tracking()
         self._thaw()
         check = self._run_check()
         if not live.started:
@@ -205,7 +205,7 @@ class Session:
         live = self._live
         live.stop_commands()
         self._close_snapshot()
-        live.tracking.close()
+        live.stop_tracking()
         if live.started:
             self.kill()
         else:

@@ -40,6 +40,8 @@ class Snapshot:
         }
         for region in tracking.in_order():
             region.examine(Source(self._dump[region.number].extents))
+        self._scan = self._tell()
+        tracking.end_epoch()
 
     def close(self) -> None:
         """Give back the descriptors of the processes' memory."""
@@ -47,6 +49,9 @@ class Snapshot:
 
     def scan(self) -> dict[str, Any]:
         """Return what was scanned, in the terms of ``Scan`` of tracking.proto."""
+        return self._scan
+
+    def _tell(self) -> dict[str, Any]:
         return {
             "page_size": PAGE_SIZE,
             "tracker": self._tracking.tracker,

@@ -20,6 +20,7 @@ from tidemark.native.space import Space
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tidemark.keeper.notices import Notices
     from tidemark.keeper.tree import Thread
     from tidemark.keeper.views import View
 
@@ -40,6 +41,7 @@ class AddressSpace:
 
     tracker: str
     users: set[int]
+    notices: Notices
     space: Space | None = None
     reason: str = suspicion.UNTRACKED
     views: list[View] = field(default_factory=list)
@@ -49,6 +51,7 @@ class AddressSpace:
         """Stop tracking; the process is left as if it had never been tracked."""
         self.views, self.watched = [], []
         if self.space is not None:
+            self.notices.remove(self.space.fileno())
             self.space.close()
             self.space = None
 
@@ -75,7 +78,8 @@ class AddressSpace:
         if self.space is None:
             if thread is None:
                 raise LackingError("no thread stands", 0, 0, 0, 0)
-            self.space = Space(self.tracker, thread.process.pid, thread.tid)
+            self.space = Space(self.tracker, thread.stopped())
+            self.notices.add(self.space.fileno(), self)
             self.watched = []
         writable = [view for view in self.views if self._cover(self.space, view)]
         blocks = [part for view in writable for part in view.pages(view.region.armed_blocks)]
@@ -112,6 +116,26 @@ class AddressSpace:
                 view.region.suspect(self.reason, view.page, view.count)
         self.watched = common(self.watched, known)
         self.scan_watched(note)
+
+    def suspect(self, reason: str, start: int = 0, end: int = 1 << 64) -> None:
+        """Suspect what the known views between two addresses show."""
+        for view in self.views:
+            if view.start < end and start < view.end:
+                part = view.part(start, end)
+                view.region.suspect(reason, part.page, part.count)
+
+    def hear(self) -> None:
+        """Take note of what was done to mappings and will not show in a scan."""
+        while self.space is not None and (notice := self.space.notice()) is not None:
+            for view in self.views:
+                if not view.start <= notice.start < view.end:
+                    continue
+                if notice.moved:
+                    # The new mapping was not watched, and may be gone before we look.
+                    view.region.suspect_all(suspicion.NEW_MAPPING)
+                else:
+                    part = view.part(notice.start, notice.end)
+                    view.region.note_written(part.page, part.count)
 
     def present(self, view: View) -> Bitmap:
         """Return the pages of a view that the page table holds; none where it is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FAILED = 127
+
+_CHANGED = (
+    *(signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP),  # by the keeper's loop
+    *(signal.SIGPIPE, signal.SIGXFSZ),  # by Python
+)
+
+FileLimits = tuple[int, int]
+"""The soft and the hard limit on open files: getrlimit(2)."""
 
 
 @dataclass
@@ -42,13 +51,19 @@ class Spawned:
 
 
 def spawn(
-    argv: Sequence[str], env: Mapping[str, str], output: Path, *, inherit: Sequence[int] = ()
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    output: Path,
+    limits: FileLimits,
+    *,
+    inherit: Sequence[int] = (),
 ) -> Spawned:
     """Fork a child that will execute ``argv`` in a session of its own, at its gate.
 
     Its input is empty and its output is appended to the file ``output``. The kernel kills it
     when this process ends.
 
+    :param limits: how many files it may have open
     :param inherit: descriptors that it keeps
     """
     gate_out, gate_in = os.pipe()
@@ -58,7 +73,11 @@ def spawn(
         try:
             os.close(gate_in)
             os.close(failure_out)
-            _become(argv, env, output, inherit, gate_out)
+            _become(output, inherit)
+            if os.read(gate_out, 1) == b"g":
+                # Last: until the program runs, we have open what the keeper has.
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                os.execvpe(argv[0], list(argv), dict(env))
         except BaseException as error:  # nothing may escape into the parent's code
             os.write(failure_in, str(getattr(error, "errno", None) or 1).encode())
         finally:
@@ -68,13 +87,11 @@ def spawn(
     return Spawned(pid, argv, gate_in, failure_out)
 
 
-def _become(
-    argv: Sequence[str], env: Mapping[str, str], output: Path, inherit: Sequence[int], gate: int
-) -> None:
-    """Turn this forked child into the program."""
+def _become(output: Path, inherit: Sequence[int]) -> None:
+    """Give this forked child the surroundings of the program."""
     die_with_parent(signal.SIGKILL)
     os.setsid()
-    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+    for number in _CHANGED:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -83,9 +100,6 @@ def _become(
         os.dup2(source, target)
     for descriptor in inherit:
         os.set_inheritable(descriptor, True)
-    if os.read(gate, 1) != b"g":
-        os._exit(_FAILED)
-    os.execvpe(argv[0], list(argv), dict(env))
 
 
 def last_output(output: Path, lines: int = 3) -> str:

@@ -23,8 +23,14 @@ EXEC = "exec"
 VANISHED = "vanished"
 """A process ended and could not be looked at before."""
 
+LOCK = "lock"
+"""A thread ended that held a robust lock: the kernel then marks the lock, wherever it is."""
+
+PINNED = "pinned"
+"""The kernel may write it on a process's behalf: a buffer is registered with io_uring(7)."""
+
 TOUCHED = "touched"
-"""The object was mapped anew, or read or written through a descriptor."""
+"""The object was opened or mapped anew, or read or written through a descriptor."""
 
 DESCRIPTOR = "descriptor"
 """A process of the workload holds a descriptor through which it may write unseen."""
@@ -33,4 +39,4 @@ UNWITNESSED = "unwitnessed"
 """It cannot be told whether the object was touched."""
 
 FOREIGN = "foreign"
-"""A process outside of the workload maps the object."""
+"""A process outside of the workload maps the object, or may write it unseen."""

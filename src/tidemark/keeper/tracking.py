@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
 from tidemark.keeper.foreign import foreign_objects
+from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
@@ -26,9 +27,9 @@ from tidemark.keeper.spaces import AddressSpace
 from tidemark.keeper.views import View
 from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import ProcessGoneError
+from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
-from tidemark.native.process import same_space
+from tidemark.native.process import holds_locks, same_space
 
 if TYPE_CHECKING:
     from tidemark.keeper.tree import Process, Thread, Tree
@@ -64,14 +65,17 @@ class Tracking:
         self._classifier = Classifier()
         self._next_region = 1
         self._witness = Witness()
+        self.notices = Notices()
         self._foreign: set[Identity] = set()
         self._active = False
 
     def close(self) -> None:
-        """Stop tracking everything."""
+        """Stop tracking everything, for good: processes that are born later are left alone."""
+        self._active = False
         for space in self._spaces.values():
             space.close()
         self._spaces.clear()
+        self.notices.close()
         self._witness.close()
         for region in self.regions.values():
             region.close()
@@ -90,7 +94,7 @@ class Tracking:
         """
         for thread in process.living():
             try:
-                return self._classifier.shared_memory(process.pid, shared_mappings(thread.tid))
+                return self._classifier.shared_memory(thread.tid, shared_mappings(thread.tid))
             except ProcessGoneError:
                 continue
         return []
@@ -119,7 +123,7 @@ class Tracking:
             identity=mapping.identity,
             kind=mapping.kind,
             name=mapping.name,
-            descriptor=open_object([*self._spaces, process.pid], process.pid, mapping),
+            descriptor=open_object([process.pid, *self._spaces], process.a_thread(), mapping),
         )
         region.measure()
         self._next_region += 1
@@ -140,7 +144,8 @@ class Tracking:
     def _space_of(self, process: Process) -> AddressSpace:
         space = self._spaces.get(process.pid)
         if space is None:
-            space = self._spaces[process.pid] = AddressSpace(self.tracker, {process.pid})
+            space = AddressSpace(self.tracker, {process.pid}, self.notices)
+            self._spaces[process.pid] = space
         return space
 
     # The beginning and the end of an epoch
@@ -158,10 +163,13 @@ class Tracking:
         for region in self.regions.values():
             known = region.known
             region.begin_epoch()
-            region.written = late.pop(region.number, Bitmap(region.pages))
+            region.written |= late.pop(region.number, Bitmap(0))
             if known:
                 self._hear(region, testimony[region.number])
-        self._foreign = foreign_objects(tree.processes, self._classifier)
+        for process in tree.in_order():
+            for start, end in self._witness.pinned(process.pid):
+                self._space_of(process).suspect(suspicion.PINNED, start, end)
+        self._foreign = self._find_foreign(tree)
         self._active = True
         return {
             "regions": len(self.regions),
@@ -187,12 +195,22 @@ class Tracking:
             region.stored = region.written.copy()
         for scan in scanned:
             scan.view.region.stored |= scan.written
-        for identity in self._foreign | foreign_objects(tree.processes, self._classifier):
+        for identity in self._foreign | self._find_foreign(tree):
             if identity in self.regions:
                 self.regions[identity].suspect_all(suspicion.FOREIGN)
         self._refresh_data(tree, views)
         self._arm_all(tree, views)
         return scanned
+
+    def end_epoch(self) -> None:
+        """Count what comes from now on for the next epoch, as what is known has been told."""
+        for region in self.regions.values():
+            region.forget()
+
+    def _find_foreign(self, tree: Tree) -> set[Identity]:
+        if self.tracker == suspicion.CONTENT:
+            return set()
+        return foreign_objects(tree.processes, self._classifier, self.in_order())
 
     def _take_late_writes(self) -> dict[int, Bitmap]:
         """Return, by region, the writes since the last collect, when the tree stood already.
@@ -285,6 +303,11 @@ class Tracking:
             else:
                 space.arm(views, thread)
 
+    def leaving(self, thread: Thread) -> None:
+        """Suspect what the kernel may mark when a thread ends that holds robust locks."""
+        if self._active and self.tracker != suspicion.CONTENT and _holds_locks(thread):
+            self._space_of(thread.process).suspect(suspicion.LOCK)
+
     def exiting(self, process: Process) -> None:
         """Scan a process whose memory is about to be taken down."""
         space = self._space_of(process)
@@ -298,6 +321,10 @@ class Tracking:
         self._leave(process, suspicion.EXEC)
         self._space_of(process)
 
+    def attend(self) -> None:
+        """Hear what the tracker has to tell."""
+        self.notices.attend()
+
     def ended(self, process: Process) -> None:
         """Mark what a process may have written that could not be scanned before its end."""
         self._leave(process, suspicion.VANISHED)
@@ -308,13 +335,19 @@ class Tracking:
         space.users.discard(process.pid)
         if space.users:
             return  # the memory lives on in the process that lent it
-        for view in space.views:
-            view.region.suspect(reason, view.page, view.count)
+        space.suspect(reason)
         space.close()
 
 
 def _note_ended(view: View, written: Bitmap) -> None:
     view.region.written |= written
+
+
+def _holds_locks(thread: Thread) -> bool:
+    try:
+        return holds_locks(thread.tid)
+    except NativeError:
+        return False  # it is gone
 
 
 def _share(process: Process, parent: Process) -> bool:

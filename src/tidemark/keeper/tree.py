@@ -44,6 +44,10 @@ class Thread:
     state: State = State.RUNNING
     group_stop: int = 0
 
+    def stopped(self) -> tracee.Stopped:
+        """Return what names this thread, which stands, to the native library."""
+        return tracee.Stopped(self.process.pid, self.tid, self.process.options)
+
 
 @dataclass(eq=False)
 class Process:
@@ -53,8 +57,14 @@ class Process:
     pid: int
     parent: Process | None
     command: str
+    options: int = 0  # of the seizure
     ran: bool = True  # False for a child that was killed before its first instruction
     threads: dict[int, Thread] = field(default_factory=dict)
+
+    def a_thread(self) -> int:
+        """Return the id of a thread that has not ended: the first one may have."""
+        living = self.living()
+        return living[0].tid if living else self.pid
 
     def living(self) -> list[Thread]:
         """Return the threads that have not been let go at their end."""
@@ -92,6 +102,9 @@ class Observer(Protocol):
     def born(self, process: Process, thread: Thread) -> None:
         """Look at a new process; ``thread`` stands before its first instruction."""
 
+    def leaving(self, thread: Thread) -> None:
+        """Look at a thread that is about to end."""
+
     def exiting(self, process: Process) -> None:
         """Look at a process whose last thread is about to end; its memory still stands."""
 
@@ -100,6 +113,9 @@ class Observer(Protocol):
 
     def ended(self, process: Process) -> None:
         """Learn that a process is gone; it need not have stood before."""
+
+    def attend(self) -> None:
+        """Let go of threads that wait for the observer and cannot stop before."""
 
 
 class Tree:
@@ -123,7 +139,7 @@ class Tree:
         self.root_ending: Ending | None = None
         self.frozen = False
         self._observer = observer
-        self._kill_with_tracer = kill_with_tracer
+        self._options = tracee.options(kill_with_tracer=kill_with_tracer)
         self._other_ended = other_ended
         self._threads: dict[int, Thread] = {}
         self._expected: dict[int, Thread] = {}  # announced by a thread that waits, not seen yet
@@ -134,7 +150,7 @@ class Tree:
 
     def seize(self, pid: int) -> None:
         """Seize the one thread of a process that we created, without stopping it."""
-        tracee.seize(pid, kill_with_tracer=self._kill_with_tracer)
+        tracee.seize(pid, self._options)
         self.root_pid = pid
         self._add_thread(self._add_process(pid, None), pid)
 
@@ -165,7 +181,7 @@ class Tree:
 
     def _seize_thread(self, pid: int, tid: int) -> bool:
         try:
-            tracee.seize(tid, kill_with_tracer=self._kill_with_tracer)
+            tracee.seize(tid, self._options)
             tracee.interrupt(tid)
         except ProcessGoneError:
             return False
@@ -177,7 +193,7 @@ class Tree:
         return True
 
     def _add_process(self, pid: int, parent: Process | None) -> Process:
-        process = Process(self._next_number, pid, parent, proc.command_of(pid))
+        process = Process(self._next_number, pid, parent, proc.command_of(pid), self._options)
         self._next_number += 1
         self.processes[pid] = process
         return process
@@ -210,6 +226,7 @@ class Tree:
             if self.pump():
                 pause = 0.0
                 continue
+            self._observer.attend()
             if time.monotonic() > deadline:
                 self.thaw()
                 raise AttachError(_unstoppable(moving))
@@ -220,6 +237,12 @@ class Tree:
     def _moving(self) -> list[int]:
         """Return the threads that may still store to memory."""
         moving = [t.tid for t in self._threads.values() if t.state is State.RUNNING]
+        # The kernel marks the robust locks of a thread that ends.
+        moving += [
+            t.tid
+            for t in self._threads.values()
+            if t.state is State.LEAVING and proc.has_memory(t.tid)
+        ]
         return moving + [tid for tid in self._expected if tid not in self._threads]
 
     def thaw(self) -> None:
@@ -363,6 +386,8 @@ class Tree:
 
     def _on_exiting(self, thread: Thread) -> None:
         process = thread.process
+        if process.ran:
+            self._observer.leaving(thread)
         # Until its last thread has gone the process may still write.
         if process.ran and process.living() == [thread]:
             self._observer.exiting(process)

@@ -35,3 +35,25 @@ def same_space(pid: int, other: int) -> bool:
     same = ffi.new("bool *")
     check(lib.tm_process_same_space(pid, other, same, error), error)
     return bool(same[0])
+
+
+def same_files(tid: int, other: int) -> bool:
+    """Return whether two threads have their open files in common.
+
+    :raises ProcessGoneError: when one of them has ended
+    """
+    error = new_error()
+    same = ffi.new("bool *")
+    check(lib.tm_thread_same_files(tid, other, same, error), error)
+    return bool(same[0])
+
+
+def holds_locks(tid: int) -> bool:
+    """Return whether the kernel will mark locks of thread ``tid`` when it ends (robust futexes).
+
+    :raises ProcessGoneError: when it has ended
+    """
+    error = new_error()
+    holds = ffi.new("bool *")
+    check(lib.tm_thread_holds_locks(tid, holds, error), error)
+    return bool(holds[0])

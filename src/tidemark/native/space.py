@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemark.native.library import check, ffi, lib, new_error
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tidemark.native.bitmap import Bitmap
+    from tidemark.native.tracee import Stopped
 
 Span = tuple[int, int]
 """Start and end address."""
@@ -18,20 +19,28 @@ View = tuple[int, int, int]
 """Start and end address, and the page of the region that the start shows."""
 
 
-class Space:
-    """The address space of process ``pid``, opened through its thread ``tid``.
+class Notice(NamedTuple):
+    """Either a mapping at ``start`` was moved or mapped again, or [start, end) was given back."""
 
-    For uffd-wp the thread must stand after an interrupt; a userfaultfd is then created in the
-    process and taken over, so that none of its descriptors stays there.
+    moved: bool
+    start: int
+    end: int
+
+
+class Space:
+    """The address space of a process, opened through one of its threads.
+
+    For uffd-wp a userfaultfd is created in the process and taken over, so that none of its
+    descriptors stays there.
 
     :raises ProcessGoneError: when the thread ended, or stands before its end
     :raises LackingError: when the process cannot be tracked this way
     """
 
-    def __init__(self, tracker: str, pid: int, tid: int) -> None:
+    def __init__(self, tracker: str, thread: Stopped) -> None:
         handle = ffi.new("struct tm_space **")
         error = new_error()
-        check(lib.tm_space_open(tracker.encode(), pid, tid, handle, error), error)
+        check(lib.tm_space_open(tracker.encode(), thread, handle, error), error)
         self._handle: Any = ffi.gc(handle[0], lib.tm_space_close)
 
     def close(self) -> None:
@@ -72,3 +81,19 @@ class Space:
         error = new_error()
         raw = ffi.new("struct tm_view *", view)
         check(lib.tm_space_present(self._handle, raw, present.handle, error), error)
+
+    def fileno(self) -> int:
+        """Return a descriptor to poll for notices; -1 where the tracker has none."""
+        return int(lib.tm_space_descriptor(self._handle))
+
+    def notice(self) -> Notice | None:
+        """Return what was done to a covered mapping that no scan shows; None when nothing was.
+
+        The thread that did it waits until this has been asked.
+        """
+        error = new_error()
+        notice = ffi.new("struct tm_notice *")
+        check(lib.tm_space_notice(self._handle, notice, error), error)
+        if notice.kind == lib.TM_NOTICE_NONE:
+            return None
+        return Notice(notice.kind == lib.TM_NOTICE_MOVED, notice.start, notice.end)

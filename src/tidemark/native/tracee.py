@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidemark.native.library import check, ffi, lib, new_error
 
@@ -40,15 +40,30 @@ class Event:
     exit_code: int
 
 
-def seize(tid: int, *, kill_with_tracer: bool) -> None:
-    """Trace ``tid`` and all that it will create, without stopping it.
+class Stopped(NamedTuple):
+    """A thread of a process that stands and can be asked to execute system calls."""
+
+    pid: int
+    tid: int
+    options: int
+
+
+def options(*, kill_with_tracer: bool) -> int:
+    """Return the options of a seizure: to follow all that a thread will create, too.
 
     :param kill_with_tracer: the kernel kills the tracees when this process ends
+    """
+    killing: int = lib.TM_SEIZE_KILL_WITH_TRACER if kill_with_tracer else 0
+    return int(lib.TM_SEIZE_FOLLOW) | killing
+
+
+def seize(tid: int, options: int) -> None:
+    """Trace ``tid``, without stopping it.
+
     :raises TracedError: when another process traces it; the message says which
     :raises ForbiddenError: when the privileges do not suffice
     :raises ProcessGoneError: when it has ended
     """
-    options = lib.TM_SEIZE_FOLLOW | (lib.TM_SEIZE_KILL_WITH_TRACER if kill_with_tracer else 0)
     error = new_error()
     check(lib.tm_tracee_seize(tid, options, error), error)
 
@@ -102,11 +117,12 @@ def detach(tid: int, signal: int = 0) -> None:
     check(lib.tm_tracee_detach(tid, signal, error), error)
 
 
-def resident(tid: int, view: View, pages: Bitmap) -> None:
+def resident(thread: Stopped, view: View, pages: Bitmap) -> None:
     """Add the view's pages that its object holds in memory, asked from within a stopped thread.
 
     :raises ProcessGoneError: when the thread was killed meanwhile
+    :raises LackingError: when it filters its system calls, and we may not suspend that
     """
     error = new_error()
     raw = ffi.new("struct tm_view *", view)
-    check(lib.tm_tracee_resident(tid, raw, pages.handle, error), error)
+    check(lib.tm_tracee_resident(thread, raw, pages.handle, error), error)

@@ -12,10 +12,10 @@ _OVERFLOW = -1
 
 
 class Watch:
-    """Reports which of the files added to it were written with write(2) and its kin.
+    """Reports which of the files added to it were opened, or written with write(2) and its kin.
 
-    Stores to a mapping are not reported; nor are writes through the descriptor that
-    memfd_create(2) returned, on kernels since 6.14.
+    Stores to a mapping are not reported; nor are asynchronous writes (io_submit(2)), nor, on
+    kernels since 6.14, writes through the descriptor that memfd_create(2) returned.
 
     :raises NativeError: when the user has too many inotify instances
     """
@@ -41,7 +41,7 @@ class Watch:
         return int(number[0])
 
     def written(self) -> set[int] | None:
-        """Return the files written since the last call; None when the kernel lost count."""
+        """Return the files opened or written since the last call; None when events were lost."""
         found: set[int] = set()
         while True:
             try:

@@ -1,0 +1,168 @@
+"""Open files of processes through which a region can be written and no tracker sees it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidemark import proc
+from tidemark.native.library import ForbiddenError, NativeError, ProcessGoneError
+from tidemark.native.maps import shared_mappings
+from tidemark.native.process import same_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tidemark.keeper.region import Region
+    from tidemark.native.space import Span
+
+_RING = "anon_inode:[io_uring]"
+_ASYNCHRONOUS_OUTPUT = "/[aio]"
+"""How the rings of io_uring(7) and of io_setup(2) are called where they are mapped."""
+
+_EVERYTHING: Span = (0, 1 << 64)
+
+
+@dataclass
+class Holdings:
+    """What processes have open.
+
+    ``unseen`` are the numbers of the regions that one of them can write without anybody's being
+    told of it; ``pinned`` are, by pid, the addresses to which the kernel may write on its behalf
+    without looking at its page table.
+    """
+
+    unseen: set[int] = field(default_factory=set)
+    pinned: dict[int, list[Span]] = field(default_factory=dict)
+
+
+def holdings(pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
+    """Return what processes have open of ``regions``. They should stand, or it may change.
+
+    A process that may not be inspected is passed over: none of the workload's is one.
+    """
+    files = {region.identity[:2]: region for region in regions if region.kind in {"memfd", "posix"}}
+    found = Holdings()
+    for pid in pids:
+        rings = 0
+        for tid in file_tables(pid):
+            rings += _look_at_table(pid, tid, files, found)
+        if not rings and _maps(pid, _RING):
+            _note_unknown_ring(pid, files.values(), found)
+    return found
+
+
+def _look_at_table(
+    pid: int, tid: int, files: dict[tuple[tuple[int, int], int], Region], found: Holdings
+) -> int:
+    """Note what one table of open files holds; return how many rings of io_uring."""
+    rings = 0
+    for number, status in proc.open_descriptors(tid):
+        device = os.major(status.st_dev), os.minor(status.st_dev)
+        region = files.get((device, status.st_ino))
+        if region is not None and region.number not in found.unseen:
+            if _writes_unseen(region, pid, tid, number):
+                found.unseen.add(region.number)
+        elif status.st_dev == _anonymous_device() and _is_ring(tid, number):
+            rings += 1
+            _look_at_ring(pid, f"/proc/{tid}/fdinfo/{number}", files.values(), found)
+    return rings
+
+
+def _writes_unseen(region: Region, pid: int, tid: int, number: int) -> bool:
+    """Return whether inotify, or the access time, would not tell what a descriptor was used for.
+
+    - a descriptor that memfd_create(2) returned is not watched (Linux 6.14);
+    - a mapping made of one with O_NOATIME leaves no trace;
+    - neither does output by io_submit(2).
+    """
+    flags = proc.descriptor_flags(tid, number)
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return False
+    if region.kind == "memfd" or flags & os.O_NOATIME:
+        return True
+    return _maps(pid, _ASYNCHRONOUS_OUTPUT)
+
+
+def _look_at_ring(pid: int, path: str, files: Iterable[Region], found: Holdings) -> None:
+    """Note what a ring of io_uring(7) holds: files that have no descriptor, and buffers."""
+    try:
+        fields = dict(
+            line.split(":", 1) for line in Path(path).read_text().splitlines() if ":" in line
+        )
+        if int(fields["UserFiles"]):
+            found.unseen.update(region.number for region in files if region.kind == "memfd")
+        if int(fields["UserBufs"]):
+            found.pinned.setdefault(pid, []).extend(_buffers(path))
+    except (OSError, KeyError, ValueError):  # the kernel tells nothing while the ring is in use
+        _note_unknown_ring(pid, files, found)
+
+
+def _buffers(path: str) -> list[Span]:
+    """Return the addresses of the buffers that are registered with a ring.
+
+    :raises ValueError: when the kernel lists them in an unknown way
+    """
+    text = Path(path).read_text().partition("UserBufs:")[2]
+    spans = []
+    for line in text.splitlines()[1:]:
+        if not line.startswith(" "):
+            break
+        where = line.partition(":")[2].strip()
+        if where != "<none>":
+            address, _, length = where.partition("/")
+            spans.append((int(address, 16), int(address, 16) + int(length)))
+    return spans
+
+
+def _note_unknown_ring(pid: int, files: Iterable[Region], found: Holdings) -> None:
+    found.unseen.update(region.number for region in files if region.kind == "memfd")
+    found.pinned.setdefault(pid, []).append(_EVERYTHING)
+
+
+def _is_ring(tid: int, number: int) -> bool:
+    try:
+        return str(Path(f"/proc/{tid}/fd/{number}").readlink()) == _RING
+    except OSError:
+        return False
+
+
+@functools.cache
+def _anonymous_device() -> int:
+    """Return the device of files without a name, found by one of ours."""
+    descriptor = os.eventfd(0)
+    try:
+        return os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)
+
+
+def _maps(pid: int, name: str) -> bool:
+    """Return whether a process maps a file whose name begins with ``name``."""
+    for tid in proc.thread_ids(pid):
+        try:
+            return any(mapping.name.startswith(name) for mapping in shared_mappings(tid))
+        except NativeError:
+            continue  # this thread has ended, another may live
+    return False
+
+
+def file_tables(pid: int) -> list[int]:
+    """Return a thread of a process for each table of open files: as a rule there is one."""
+    found: list[int] = []
+    for tid in proc.thread_ids(pid):
+        if not any(_share_files(tid, other) for other in found):
+            found.append(tid)
+    return found
+
+
+def _share_files(tid: int, other: int) -> bool:
+    try:
+        return same_files(tid, other)
+    except (ForbiddenError, ProcessGoneError):
+        return True  # what it has open cannot be told either
+    except NativeError:
+        return False  # the kernel cannot compare (kcmp): look at each
