@@ -1,0 +1,165 @@
+"""What the live tests have in common: the actor program, and a stage that leaves nothing behind."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from stage import AS_NOBODY, NOBODY, Stage
+
+from tidemark.native.probe import probe_tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+DEADLINE = 30
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """End a test that hangs: what it waits for is a bug, and the others have to run."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"this test took longer than {DEADLINE} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(DEADLINE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def actor_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    directory = tmp_path_factory.mktemp("programs")
+    sources = sorted(PROGRAMS.glob("*.c"))
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    subprocess.run([compiler, *flags, "-o", directory / "actor", *sources], check=True)
+    return directory / "actor"
+
+
+@functools.cache
+def lacking() -> str | None:
+    """Return why this machine cannot track writes; None where it can."""
+    return probe_tracker("uffd-wp")
+
+
+@pytest.fixture
+def root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can do this")
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what all processes of this test have in their environment."""
+    mark = f"TIDEMARK_TEST={secrets.token_hex(8)}"
+    monkeypatch.setenv(*mark.split("="))
+    monkeypatch.setenv("TIDEMARK_OWNER_PID", str(os.getpid()))
+    return mark
+
+
+@pytest.fixture
+def stage(actor_program: Path, tmp_path: Path, mark: str) -> Iterator[Stage]:
+    if lacking():
+        pytest.skip(f"no uffd-wp: {lacking()}")
+    with Stage(tmp_path, actor_program, mark) as stage:
+        yield stage
+
+
+@pytest.fixture
+def plain(actor_program: Path, mark: str) -> Iterator[Stage]:
+    """Return a stage whose keeper is run by a user without any privilege."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root with setpriv can become another user")
+    if lacking():
+        pytest.skip(f"no uffd-wp: {lacking()}")
+    directory = Path(tempfile.mkdtemp(prefix="tidemark-test-"))
+    try:
+        os.chown(directory, NOBODY, NOBODY)
+        program = directory / "actor"
+        shutil.copy(actor_program, program)
+        program.chmod(0o755)
+        python = python_for_all(directory)
+        with Stage(directory, program, mark, AS_NOBODY, python) as stage:
+            yield stage
+    finally:
+        shutil.rmtree(directory)
+
+
+def python_for_all(directory: Path) -> str:
+    """Return an interpreter with Tidemark that any user may execute.
+
+    Where this one is in some user's own directory, it is a virtual environment around the
+    system's, with the packages of this one: the version has to be the same.
+    """
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    interpreters = [sys.executable, f"/usr/bin/{version}"]
+    for interpreter in interpreters:
+        # setpriv may execute what the user may not: so ask from within.
+        access = f"import os, sys; sys.exit(not os.access({interpreter!r}, os.X_OK))"
+        tried = subprocess.run(
+            [*AS_NOBODY, interpreter, "-c", access], check=False, capture_output=True
+        )
+        if tried.returncode == 0:
+            break
+    else:
+        pytest.skip(f"another user may execute none of {', '.join(interpreters)}")
+    if interpreter == sys.executable:
+        return interpreter
+    packages = directory / "venv" / "lib" / version / "site-packages"
+    packages.parent.mkdir(parents=True)
+    packages.symlink_to(sysconfig.get_path("purelib"))
+    (directory / "venv" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    python = directory / "venv" / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(interpreter)
+    return str(python)
+
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+@pytest.fixture
+def verified(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Return a stage that a test leaves as it must be.
+
+    Every dump is restored and verified. The keeper's end is that of the workload that it started,
+    and none for one that it attached to.
+    """
+    yield stage
+    if request.node.stash.get(PASSED, False):
+        for found in stage.verify_all():
+            assert (found["different"], found["missed"]) == (0, 0), found
+            assert found["sharing"]["seen"] == found["sharing"]["of"]
+        stage.check_end()

@@ -1,0 +1,188 @@
+/* Signals, filters and asynchronous input: what the kernel does on a process's behalf. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/io_uring.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "actor.h"
+
+static struct {
+	int number;
+	int code;
+	int pid;
+	int value;
+} received[64];
+static atomic_int received_count;
+
+static void note(int number, siginfo_t *info, void *context)
+{
+	int place = atomic_fetch_add(&received_count, 1) % 64;
+
+	(void)context;
+	received[place].number = number;
+	received[place].code = info->si_code;
+	received[place].pid = info->si_pid;
+	received[place].value = info->si_value.sival_int;
+}
+
+/* handle SIGNAL FLAGS: notes each that comes. */
+static long handle(struct request *request)
+{
+	struct sigaction action = {.sa_sigaction = note,
+				   .sa_flags = SA_SIGINFO | (int)request->numbers[2]};
+
+	return sigaction((int)request->numbers[1], &action, NULL) < 0 ? -errno : 0;
+}
+
+/* signals: those that came: number, code, sender, value. */
+static long signals(struct request *request)
+{
+	int length = 0;
+
+	for (int i = 0; i < received_count && i < 64; i++)
+		length += sprintf(request->answer + length, "%s%d %d %d %d", i ? "," : "",
+				  received[i].number, received[i].code, received[i].pid,
+				  received[i].value);
+	return received_count;
+}
+
+/* breakpoint: a trap of the program's own, which its own handler must get. */
+static long breakpoint(struct request *request)
+{
+	(void)request;
+#if defined(__x86_64__)
+	__asm__ volatile("int3");
+#elif defined(__aarch64__)
+	__asm__ volatile("brk #0");
+#endif
+	return received_count;
+}
+
+/* forbid CALL...: death to the process that makes one of these system calls. */
+static long forbid(struct request *request)
+{
+	struct sock_filter filter[2 + 2 * MAX_WORDS] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	};
+	struct sock_fprog program = {.len = 1, .filter = filter};
+
+	for (int i = 1; i < request->count; i++) {
+		filter[program.len++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, (unsigned)request->numbers[i], 0, 1);
+		filter[program.len++] =
+			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	}
+	filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return -errno;
+	return 0;
+}
+
+/* protect_itself ADDRESS BYTES: puts its own memory under a userfaultfd of its own. */
+static long protect_itself(struct request *request)
+{
+	struct uffdio_api api = {.api = UFFD_API,
+				 .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+					     UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
+	struct uffdio_register range = {.range = {.start = (unsigned long)request->numbers[1],
+						  .len = (unsigned long)request->numbers[2]},
+					.mode = UFFDIO_REGISTER_MODE_WP};
+	int uffd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) < 0 ||
+	    ioctl(uffd, UFFDIO_REGISTER, &range) < 0)
+		return -errno;
+	return 0;
+}
+
+/* An io_uring with room for one request at a time. */
+static struct {
+	int fd;
+	struct io_uring_params params;
+	char *ring;
+	struct io_uring_sqe *entries;
+} uring;
+
+/* uring ADDRESS BYTES: sets up a ring with one registered buffer there, or none for 0 bytes. */
+static long uring_setup(struct request *request)
+{
+	struct iovec buffer = {.iov_base = (void *)request->numbers[1],
+			       .iov_len = (size_t)request->numbers[2]};
+
+	uring.fd = (int)syscall(SYS_io_uring_setup, 4, &uring.params);
+	if (uring.fd < 0)
+		return -errno;
+	uring.ring = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd,
+			  IORING_OFF_SQ_RING);
+	uring.entries =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd, IORING_OFF_SQES);
+	if (uring.ring == MAP_FAILED || uring.entries == MAP_FAILED)
+		return -errno;
+	if (buffer.iov_len &&
+	    syscall(SYS_io_uring_register, uring.fd, IORING_REGISTER_BUFFERS, &buffer, 1) < 0)
+		return -errno;
+	return uring.fd;
+}
+
+static unsigned *ring_word(unsigned offset)
+{
+	return (unsigned *)(uring.ring + offset);
+}
+
+/*
+ * uring_read FD ADDRESS BYTES FIXED WAIT: reads into memory, through the registered buffer where
+ * FIXED is 1. With WAIT the answer is what was read; without, a thread of the kernel's waits.
+ */
+static long uring_read(struct request *request)
+{
+	const long *a = request->numbers + 1;
+	unsigned tail = *ring_word(uring.params.sq_off.tail);
+	unsigned index = tail & *ring_word(uring.params.sq_off.ring_mask);
+	unsigned head = *ring_word(uring.params.cq_off.head);
+	struct io_uring_cqe *done = (void *)ring_word(uring.params.cq_off.cqes);
+
+	uring.entries[index] = (struct io_uring_sqe){
+		.opcode = a[3] ? IORING_OP_READ_FIXED : IORING_OP_READ,
+		.flags = a[4] ? 0 : IOSQE_ASYNC,
+		.fd = (int)a[0],
+		.addr = (unsigned long)a[1],
+		.len = (unsigned)a[2],
+		.off = (unsigned long long)-1,
+	};
+	ring_word(uring.params.sq_off.array)[index] = index;
+	__atomic_store_n(ring_word(uring.params.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, uring.fd, 1, a[4] ? 1 : 0,
+		    a[4] ? IORING_ENTER_GETEVENTS : 0, NULL, 0) < 0)
+		return -errno;
+	if (!a[4])
+		return 0;
+	__atomic_store_n(ring_word(uring.params.cq_off.head), head + 1, __ATOMIC_RELEASE);
+	return done[head & *ring_word(uring.params.cq_off.ring_mask)].res;
+}
+
+const struct verb kernel_verbs[] = {
+	{"handle", handle},
+	{"signals", signals},
+	{"breakpoint", breakpoint},
+	{"forbid", forbid},
+	{"protect_itself", protect_itself},
+	{"uring", uring_setup},
+	{"uring_read", uring_read},
+	{0},
+};

@@ -1,0 +1,147 @@
+/* Loads and stores, and any system call by its name. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "actor.h"
+
+static const struct {
+	const char *name;
+	long number;
+} system_calls[] = {
+#define CALL(name) {#name, SYS_##name}
+	CALL(clock_nanosleep),
+	CALL(close),
+	CALL(dup),
+	CALL(epoll_create1),
+	CALL(epoll_ctl),
+	CALL(epoll_pwait),
+	CALL(exit),
+	CALL(exit_group),
+	CALL(fallocate),
+	CALL(fcntl),
+	CALL(fsync),
+	CALL(ftruncate),
+	CALL(futex),
+	CALL(io_setup),
+	CALL(io_submit),
+	CALL(io_destroy),
+	CALL(io_getevents),
+	CALL(kill),
+	CALL(madvise),
+	CALL(memfd_create),
+	CALL(mmap),
+	CALL(mprotect),
+	CALL(mremap),
+	CALL(munmap),
+	CALL(nanosleep),
+	CALL(openat),
+	CALL(pipe2),
+	CALL(pidfd_getfd),
+	CALL(pidfd_open),
+	CALL(ppoll),
+	CALL(prctl),
+	CALL(pread64),
+	CALL(pwrite64),
+	CALL(read),
+	CALL(rt_sigprocmask),
+	CALL(rt_sigqueueinfo),
+	CALL(set_robust_list),
+	CALL(shmat),
+	CALL(shmctl),
+	CALL(shmdt),
+	CALL(shmget),
+	CALL(tgkill),
+	CALL(unlinkat),
+	CALL(unshare),
+	CALL(userfaultfd),
+	CALL(wait4),
+	CALL(write),
+#undef CALL
+};
+
+/* call NAME ARGUMENT... */
+static long call(struct request *request)
+{
+	const long *a = request->numbers + 2;
+
+	for (size_t i = 0; i < sizeof(system_calls) / sizeof(system_calls[0]); i++) {
+		long result;
+
+		if (strcmp(system_calls[i].name, request->words[1]) != 0)
+			continue;
+		result = syscall(system_calls[i].number, a[0], a[1], a[2], a[3], a[4], a[5]);
+		return result == -1 ? -errno : result;
+	}
+	return -ENOSYS;
+}
+
+/* fill ADDRESS PAGES VALUE: stores VALUE, VALUE + 1, ... one word in each page. */
+static long fill(struct request *request)
+{
+	long size = sysconf(_SC_PAGESIZE);
+	volatile long *word = (long *)request->numbers[1];
+
+	for (long i = 0; i < request->numbers[2]; i++)
+		word[i * size / (long)sizeof(*word)] = request->numbers[3] + i;
+	return 0;
+}
+
+/* touch ADDRESS PAGES: loads a word of each page. */
+static long touch(struct request *request)
+{
+	long size = sysconf(_SC_PAGESIZE), sum = 0;
+	const volatile long *word = (long *)request->numbers[1];
+
+	for (long i = 0; i < request->numbers[2]; i++)
+		sum += word[i * size / (long)sizeof(*word)];
+	return sum;
+}
+
+/* load ADDRESS */
+static long load(struct request *request)
+{
+	return *(volatile long *)request->numbers[1];
+}
+
+/* poke ADDRESS BYTES */
+static long poke(struct request *request)
+{
+	memcpy((void *)request->numbers[1], request->words[2], request->sizes[2]);
+	return 0;
+}
+
+/* peek ADDRESS BYTES: the bytes are overwritten, and come back with the answer. */
+static long peek(struct request *request)
+{
+	memcpy(request->words[2], (void *)request->numbers[1], request->sizes[2]);
+	return 0;
+}
+
+/* count ADDRESS: adds to a word, until the next message comes. */
+static long count(struct request *request)
+{
+	volatile long *word = (long *)request->numbers[1];
+	char next;
+
+	while (recv(request->line, &next, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
+		for (int i = 0; i < 1000; i++)
+			++*word;
+	return 0;
+}
+
+/* print TEXT: a line on the standard output. */
+static long print(struct request *request)
+{
+	return dprintf(1, "%s\n", request->words[1]);
+}
+
+const struct verb memory_verbs[] = {
+	{"call", call},	  {"fill", fill},   {"touch", touch},
+	{"load", load},	  {"poke", poke},   {"peek", peek},
+	{"count", count}, {"print", print}, {0},
+};

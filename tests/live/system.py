@@ -1,0 +1,96 @@
+"""What the kernel says about processes, read without any code of Tidemark's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = os.sysconf("SC_PAGESIZE")
+PATIENCE = 10.0
+"""Seconds until a test gives up waiting: not a measure of anything."""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition to hold; fail the test when it never does."""
+    deadline = time.monotonic() + PATIENCE
+    pause = 0.0005
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def status(tid: int, field: str) -> str:
+    """Return a field of a thread's status; empty when it is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{tid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return line.partition(":")[2].strip()
+    return ""
+
+
+def state(tid: int) -> str:
+    """Return the letter of a thread's state; empty when it is gone."""
+    return status(tid, "State")[:1]
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs, or stands; a zombie does not."""
+    return state(pid) not in {"", "Z", "X"}
+
+
+def threads(pid: int) -> list[int]:
+    """Return the ids of a process's threads."""
+    return sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return the open descriptors of a process, and what they show."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        found[int(entry.name)] = str(entry.readlink())
+    return found
+
+
+def maps(pid: int) -> str:
+    """Return all mappings of a process with their flags, userfaultfd's among them."""
+    kept = []
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name = line.split(maxsplit=1)[0]
+        if name == "VmFlags:" or not name.endswith(":"):
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes that have ``mark`` in their environment; no zombies."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def data_runs(descriptor: int) -> list[tuple[int, int]]:
+    """Return the stretches of a file that are no holes: start and end, in bytes."""
+    runs, position, size = [], 0, os.fstat(descriptor).st_size
+    with contextlib.suppress(OSError):  # ENXIO: nothing but a hole is left
+        while position < size:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+            position = os.lseek(descriptor, start, os.SEEK_HOLE)
+            runs.append((start, position))
+    return runs

@@ -1,0 +1,381 @@
+"""Ways in which memory is written that no tracker sees: each makes its pages suspect."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from actors import Window
+from system import PAGE
+
+if TYPE_CHECKING:
+    from actors import Actor
+    from stage import Stage
+
+PAGES = 32
+ALL = set(range(PAGES))
+MAYMOVE, DONTUNMAP = 1, 4
+O_NOATIME = 0o1000000
+
+
+def region(stage: Stage, leader: Actor, kind: str) -> tuple[Window, int]:
+    """Have the leader share a region full of data; return also a descriptor of it, or its id."""
+    handle = -1
+    if kind == "anonymous":
+        window = leader.anonymous(PAGES)
+    elif kind == "sysv":
+        handle = leader.segment(PAGES)
+        window = leader.attach_segment(handle, PAGES)
+    else:
+        new = leader.memfd(PAGES) if kind == "memfd" else leader.file(stage.shm_path(), PAGES)
+        handle, window = new, leader.map(new, PAGES)
+    leader.fill(window)
+    return window, handle
+
+
+def prepare(stage: Stage, kind: str) -> tuple[Actor, Window, int]:
+    """Start a workload with one region, and take it through its first epoch."""
+    leader = stage.start()
+    window, handle = region(stage, leader, kind)
+    stage.baseline()
+    return leader, window, handle
+
+
+# Mappings that go
+
+KINDS = ["anonymous", "sysv", "memfd", "posix"]
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "posix"])
+def test_what_was_stored_to_a_mapping_that_is_gone_is_suspect(verified: Stage, kind: str) -> None:
+    leader, window, _ = prepare(verified, kind)
+    part = Window(window.at(4), 4, 8)
+    with verified.epoch() as epoch:
+        leader.store(window, 5, 20)
+        leader.unmap(part)
+    assert epoch.region.reasons == {"unmapped": set(range(4, 12))}
+    assert epoch.region.dirty == {20}
+
+
+def test_what_was_stored_before_something_else_took_its_place_is_suspect(verified: Stage) -> None:
+    leader, window, _ = prepare(verified, "anonymous")
+    with verified.epoch() as epoch:
+        leader.store(window, 5, 20)
+        leader.map(-1, 4, address=window.at(4))
+    assert epoch.regions[1].reasons == {"unmapped": {4, 5, 6, 7}}
+    assert epoch.regions[1].dirty == {20}
+
+
+def test_what_was_stored_before_the_same_was_mapped_in_its_place_is_suspect(
+    verified: Stage,
+) -> None:
+    leader, window, memory = prepare(verified, "posix")
+    with verified.epoch() as epoch:
+        leader.store(window, 5)
+        leader.map(memory, PAGES, address=window.address)
+        leader.store(window, 6)
+    assert epoch.region.dirty | epoch.region.suspect == ALL
+    with verified.epoch() as epoch:
+        leader.store(window, 7)
+    assert epoch.exact == {7}
+
+
+def test_a_mapping_that_moves_loses_nothing(verified: Stage) -> None:
+    leader, window, _ = prepare(verified, "anonymous")
+    with verified.epoch() as epoch:
+        leader.store(window, 5)
+        there = leader.anonymous(PAGES).address
+        address = leader.call("mremap", window.address, window.bytes, window.bytes, 3, there)
+        moved = Window(address, 0, PAGES)
+        leader.store(moved, 6)
+    assert epoch.region.suspect | epoch.region.dirty == ALL
+    with verified.epoch() as epoch:
+        leader.store(moved, 7)
+    assert epoch.exact == {7}
+
+
+def test_a_mapping_that_grows_loses_nothing(verified: Stage) -> None:
+    leader = verified.start()
+    memory = leader.file(verified.shm_path(), 2 * PAGES)
+    whole = leader.map(memory, 2 * PAGES)
+    leader.fill(whole)
+    leader.unmap(whole)
+    window = leader.map(memory, PAGES)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        leader.store(window, 5)
+        grown = leader.remap(window, 2 * PAGES, MAYMOVE)
+        leader.store(grown, 40)
+    assert 5 in epoch.region.dirty | epoch.region.suspect
+    with verified.epoch() as epoch:
+        leader.store(grown, 6, 41)
+        grown = leader.remap(grown, PAGES, MAYMOVE)
+    assert epoch.region.dirty == {6}
+    assert epoch.region.reasons == {"unmapped": set(range(PAGES, 2 * PAGES))}
+
+
+def test_a_second_mapping_made_by_mremap_is_suspect(verified: Stage) -> None:
+    leader, window, _ = prepare(verified, "anonymous")
+    with verified.epoch() as epoch:
+        second = leader.remap(window, PAGES, MAYMOVE, old=0)
+        assert second.address != window.address
+        leader.store(second, 9)
+        leader.store(window, 10)
+    assert epoch.region.dirty == {10}
+    assert epoch.region.suspect == ALL - {10}
+
+
+def test_a_segment_that_is_detached_and_attached_loses_nothing(verified: Stage) -> None:
+    leader = verified.start()
+    window, segment = region(verified, leader, "sysv")
+    other = leader.fork()  # it keeps the segment, which is marked to go
+    verified.baseline()
+    with verified.epoch() as epoch:
+        leader.store(window, 3)
+        leader.call("shmdt", window.address)
+        again = Window(leader.call("shmat", segment, 0, 0), 0, PAGES)
+        leader.store(again, 4)
+        other.store(window, 5)
+    assert epoch.region.dirty | epoch.region.suspect == ALL
+
+
+# Mappings that come and go
+
+
+@pytest.mark.parametrize("kind", ["memfd", "posix"])
+def test_a_mapping_that_lives_within_an_epoch_is_found_out(verified: Stage, kind: str) -> None:
+    leader, _, memory = prepare(verified, kind)
+    with verified.epoch() as epoch:
+        brief = leader.map(memory, PAGES)
+        leader.store(brief, 8)
+        leader.unmap(brief)
+    assert epoch.region.reasons.keys() == {"touched" if kind == "posix" else "descriptor"}
+    assert epoch.region.suspect == ALL
+
+
+def test_a_segment_that_is_attached_within_an_epoch_is_found_out(verified: Stage) -> None:
+    leader, _, segment = prepare(verified, "sysv")
+    with verified.epoch() as epoch:
+        address = leader.call("shmat", segment, 0, 0)
+        leader.store(Window(address, 0, PAGES), 8)
+        leader.call("shmdt", address)
+    assert epoch.region.reasons == {"touched": ALL}
+
+
+def test_a_file_that_is_opened_by_name_within_an_epoch_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    path = verified.shm_path()
+    memory = leader.file(path, PAGES)
+    leader.fill(leader.map(memory, PAGES))
+    leader.close(memory)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        stranger = leader.fork().execute()
+        brief = stranger.map(stranger.open(path), 4, 8)
+        stranger.store(brief, 9)
+        stranger.exit()
+    assert "touched" in epoch.region.reasons
+    assert epoch.region.suspect == ALL
+
+
+def test_a_mapping_made_without_a_trace_of_access_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    path = verified.shm_path()
+    memory = leader.file(path, PAGES)
+    leader.fill(leader.map(memory, PAGES))
+    leader.close(memory)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        memory = leader.open(path, 2 | O_NOATIME)
+        brief = leader.map(memory, PAGES)
+        leader.store(brief, 9)
+        leader.unmap(brief)
+        leader.close(memory)
+    assert epoch.region.suspect == ALL
+
+
+def test_a_mapping_made_by_an_old_descriptor_without_a_trace_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    path = verified.shm_path()
+    memory = leader.file(path, PAGES)
+    leader.fill(leader.map(memory, PAGES))
+    silent = leader.open(path, 2 | O_NOATIME)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        brief = leader.map(silent, PAGES)
+        leader.store(brief, 9)
+        leader.unmap(brief)
+        leader.close(silent)
+    assert epoch.region.suspect == ALL
+
+
+def test_a_second_mapping_by_mremap_that_lives_within_an_epoch_is_found_out(
+    verified: Stage,
+) -> None:
+    leader, window, _ = prepare(verified, "anonymous")
+    with verified.epoch() as epoch:
+        second = leader.remap(window, PAGES, MAYMOVE, old=0)
+        leader.store(second, 9)
+        leader.unmap(second)
+    assert 9 in epoch.region.dirty | epoch.region.suspect
+
+
+# Descriptors
+
+
+def test_a_memory_file_that_is_written_through_its_descriptor_is_suspect(verified: Stage) -> None:
+    leader, _, memory = prepare(verified, "memfd")
+    with verified.epoch() as epoch:
+        leader.pwrite(memory, 7)
+    assert epoch.region.reasons == {"descriptor": ALL}
+
+
+def test_a_memory_file_whose_descriptor_is_open_for_writing_is_suspect(verified: Stage) -> None:
+    leader, window, memory = prepare(verified, "memfd")
+    with verified.epoch() as epoch:
+        leader.store(window, 7)
+    assert epoch.region.reasons == {"descriptor": ALL}
+    assert epoch.region.dirty == {7}
+    with verified.epoch():
+        leader.close(memory)
+    with verified.epoch() as epoch:
+        leader.store(window, 8)
+    assert epoch.exact == {8}
+
+
+def test_a_file_that_is_written_through_its_descriptor_is_suspect(verified: Stage) -> None:
+    leader, _, memory = prepare(verified, "posix")
+    with verified.epoch() as epoch:
+        leader.pwrite(memory, 7)
+    assert epoch.region.reasons == {"touched": ALL}
+
+
+def test_a_file_whose_descriptor_is_open_and_unused_is_vouched_for(verified: Stage) -> None:
+    leader, window, _ = prepare(verified, "posix")
+    with verified.epoch() as epoch:
+        leader.store(window, 7)
+    assert epoch.exact == {7}
+
+
+def test_a_write_by_a_process_outside_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    path = verified.shm_path()
+    leader.fill(leader.map(leader.file(path, PAGES), PAGES))
+    verified.ready()
+    outsider = verified.program()
+    memory = outsider.open(path)
+    with verified.epoch():
+        pass
+    with verified.epoch() as epoch:
+        outsider.pwrite(memory, 3)
+    assert epoch.region.reasons == {"touched": ALL}
+
+
+@pytest.mark.usefixtures("root")
+def test_a_memory_file_that_a_process_outside_may_write_is_suspect(verified: Stage) -> None:
+    leader = verified.start()
+    memory = leader.memfd(PAGES)
+    leader.fill(leader.map(memory, PAGES))
+    outsider = verified.program()
+    theirs = outsider.call("pidfd_getfd", outsider.call("pidfd_open", leader.pid, 0), memory, 0)
+    leader.close(memory)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        outsider.pwrite(theirs, 3)
+    assert epoch.region.suspect == ALL
+
+
+def test_a_write_by_asynchronous_output_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    window, memory = region(verified, leader, "posix")
+    scratch = Window(leader.call("mmap", 0, PAGE, 3, 0x22, -1, 0), 0, 1)
+    leader.begin("call", "io_setup", 4, bytes(8))
+    context = struct.unpack("<q", leader.end()[2][0])[0]
+    verified.baseline()
+    # A struct iocb: data, key, rw_flags, opcode (1 is pwrite), reqprio, fildes, buf, nbytes, offset
+    request = struct.pack(
+        "<QIIHHIQQQQII", 0, 0, 0, 1, 0, memory, scratch.address + 1024, 8, 6 * PAGE, 0, 0, 0
+    )
+    with verified.epoch() as epoch:
+        leader.ask("poke", scratch.address, request)
+        leader.ask("poke", scratch.address + 512, struct.pack("<Q", scratch.address))
+        leader.ask("poke", scratch.address + 1024, b"written!")
+        assert leader.call("io_submit", context, 1, scratch.address + 512) == 1
+        leader.call("io_getevents", context, 1, 1, scratch.address + 2048, 0)
+        leader.store(window, 1)
+    assert 6 in epoch.region.dirty | epoch.region.suspect
+
+
+# Others
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "posix"])
+@pytest.mark.usefixtures("root")
+def test_a_region_that_a_process_outside_maps_is_suspect(verified: Stage, kind: str) -> None:
+    leader, window, _ = prepare(verified, kind)
+    link = f"/proc/{leader.pid}/map_files/{window.address:x}-{window.address + window.bytes:x}"
+    outsider = verified.program()
+    view = outsider.map(outsider.open(link), PAGES)
+    with verified.epoch():
+        pass
+    with verified.epoch() as epoch:
+        outsider.store(view, 6)
+    assert epoch.region.reasons == {"foreign": ALL}
+    with verified.epoch() as epoch:
+        outsider.store(view, 7)
+        outsider.exit()
+    assert epoch.region.reasons.keys() >= {"foreign"}
+
+
+@pytest.mark.usefixtures("root")
+def test_a_store_by_another_process_into_a_memory_of_the_workload_is_found(verified: Stage) -> None:
+    leader, window, _ = prepare(verified, "anonymous")
+    with verified.epoch() as epoch:
+        verified.write_memory(leader.pid, window.at(5), b"from outside")
+    assert epoch.exact == {5}
+
+
+@pytest.mark.usefixtures("root")
+def test_a_store_into_a_process_that_stands_counts_for_the_next_epoch(verified: Stage) -> None:
+    leader, window, _ = prepare(verified, "anonymous")
+    with verified.epoch() as epoch:
+        pass
+    verified.write_memory(leader.pid, window.at(5), b"from outside")
+    with verified.epoch() as epoch:
+        pass
+    assert epoch.exact == {5}
+
+
+def test_input_into_a_buffer_that_the_kernel_holds_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    window, _ = region(verified, leader, "anonymous")
+    source = leader.memfd(1, "source")
+    leader.pwrite(source, 0)
+    try:
+        leader.ask("uring", window.at(4), 2 * PAGE)
+    except OSError as error:
+        pytest.skip(f"no io_uring: {error}")
+    verified.baseline()
+    with verified.epoch() as epoch:
+        assert leader.ask("uring_read", source, window.at(5), 8, 1, 1) == 8
+    assert epoch.region.reasons.keys() == {"pinned"}
+    assert 5 in epoch.region.suspect
+
+
+def test_the_mark_of_a_dead_owner_in_a_robust_lock_is_found_out(verified: Stage) -> None:
+    leader = verified.start()
+    window, _ = region(verified, leader, "anonymous")
+    child = leader.fork()
+    scratch = child.call("mmap", 0, PAGE, 3, 0x22, -1, 0)
+    # A list of one lock: the entry stands 8 bytes before the lock's word.
+    lock = window.at(9) + 64
+    child.ask("poke", scratch, struct.pack("<QqQ", scratch + 64, lock - scratch - 64, 0))
+    child.ask("poke", scratch + 64, struct.pack("<Q", scratch))
+    child.ask("poke", lock, struct.pack("<I", child.tid))
+    child.call("set_robust_list", scratch, 24)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        child.exit()
+        leader.reap(child)
+    assert 9 in epoch.region.dirty | epoch.region.suspect
