@@ -110,8 +110,11 @@ static int scan(struct tm_space *space, const struct tm_view *view, bool rearm,
 static int notice(struct tm_space *space, struct tm_notice *ret, struct tm_error *error)
 {
 	struct uffd_msg message;
-	ssize_t size = read(space->uffd, &message, sizeof(message));
+	ssize_t size;
 
+	do /* a signal that is pending ends even a read that does not wait */
+		size = read(space->uffd, &message, sizeof(message));
+	while (size < 0 && errno == EINTR);
 	if (size < 0 && errno == EAGAIN)
 		return TM_OK;
 	if (size != sizeof(message))
