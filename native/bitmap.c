@@ -238,6 +238,43 @@ size_t tm_bitmap_runs(const struct tm_bitmap *bitmap, uint64_t from, size_t capa
 	return count;
 }
 
+/* Vigna's splitmix64: what a page number draws. */
+static uint64_t draw(uint64_t seed, uint64_t page)
+{
+	uint64_t x = seed + (page + 1) * 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
+}
+
+static uint64_t sample_word(uint64_t word, uint64_t page, uint64_t seed, uint64_t threshold)
+{
+	uint64_t kept = 0;
+
+	for (; word; word &= word - 1) {
+		unsigned bit = (unsigned)__builtin_ctzll(word);
+
+		if (draw(seed, page + bit) < threshold)
+			kept |= 1ULL << bit;
+	}
+	return kept;
+}
+
+void tm_bitmap_sample(struct tm_bitmap *bitmap, uint64_t seed, double share)
+{
+	uint64_t threshold;
+
+	if (share >= 1)
+		return;
+	threshold = share > 0 ? (uint64_t)(share * 0x1p64) : 0;
+	for (uint64_t i = 0; i < bitmap->chunk_count; i++)
+		for (unsigned word = 0; bitmap->chunks[i] && word < CHUNK_WORDS; word++)
+			bitmap->chunks[i][word] =
+				sample_word(bitmap->chunks[i][word],
+					    i * TM_CHUNK_PAGES + word * WORD_BITS, seed, threshold);
+}
+
 static bool chunk_is_empty(const uint64_t *chunk)
 {
 	for (unsigned word = 0; word < CHUNK_WORDS; word++)

@@ -66,6 +66,8 @@ bool tm_bitmap_test(const struct tm_bitmap *bitmap, uint64_t page);
 int tm_bitmap_or(struct tm_bitmap *bitmap, const struct tm_bitmap *other);
 void tm_bitmap_and(struct tm_bitmap *bitmap, const struct tm_bitmap *other);
 void tm_bitmap_andnot(struct tm_bitmap *bitmap, const struct tm_bitmap *other);
+/* Keeps about `share` (0 to 1) of the pages: for one seed always the same ones. */
+void tm_bitmap_sample(struct tm_bitmap *bitmap, uint64_t seed, double share);
 uint64_t tm_bitmap_count(const struct tm_bitmap *bitmap);
 /* The first run at or after `from`; false where there is none. */
 bool tm_bitmap_next(const struct tm_bitmap *bitmap, uint64_t from, struct tm_run *ret);

@@ -158,6 +158,32 @@ static void loads_what_it_gave(void)
 	tm_bitmap_destroy(copy);
 }
 
+static void samples_the_same_share_again(void)
+{
+	struct tm_bitmap *bitmap = tm_bitmap_create(100000), *again = tm_bitmap_create(100000);
+	struct tm_bitmap *other = tm_bitmap_create(100000);
+	uint64_t count;
+
+	CHECK(tm_bitmap_set(bitmap, 0, 90000) == TM_OK && tm_bitmap_or(again, bitmap) == TM_OK);
+	CHECK(tm_bitmap_or(other, bitmap) == TM_OK);
+	tm_bitmap_sample(bitmap, 7, 1);
+	CHECK(tm_bitmap_count(bitmap) == 90000);
+	tm_bitmap_sample(bitmap, 7, 0.25);
+	count = tm_bitmap_count(bitmap);
+	CHECK(count > 21500 && count < 23500);
+	tm_bitmap_sample(again, 7, 0.25);
+	tm_bitmap_andnot(again, bitmap);
+	CHECK(tm_bitmap_count(again) == 0);
+	tm_bitmap_sample(other, 8, 0.25);
+	tm_bitmap_andnot(other, bitmap);
+	CHECK(tm_bitmap_count(other) > 10000);
+	tm_bitmap_sample(bitmap, 7, 0);
+	CHECK(tm_bitmap_count(bitmap) == 0);
+	tm_bitmap_destroy(bitmap);
+	tm_bitmap_destroy(again);
+	tm_bitmap_destroy(other);
+}
+
 int main(void)
 {
 	sets_and_clears_like_the_model();
@@ -165,5 +191,6 @@ int main(void)
 	refuses_what_is_beyond_its_end();
 	grows_with_zero_bits();
 	loads_what_it_gave();
+	samples_the_same_share_again();
 	return 0;
 }

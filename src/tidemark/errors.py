@@ -56,9 +56,15 @@ class KeeperError(TidemarkError):
 
 
 class VerifyError(TidemarkError):
-    """Restored content differs from the truth, or a write was missed."""
+    """Restored content differs from the truth, or a write was missed: an audit says so too."""
 
     exit_code = 10
+
+
+class StrictError(TidemarkError):
+    """A region cannot be vouched for, and `strict` was asked for."""
+
+    exit_code = 13
 
 
 class BusyError(TidemarkError):

@@ -58,6 +58,12 @@ def state_of(tid: int) -> str | None:
     return fields[0] if fields else None
 
 
+def user_of(pid: int) -> int | None:
+    """Return the user with whose rights a process opens files; None when it is gone."""
+    users = status_field(pid, "Uid")  # real, effective, saved, and for files
+    return int(users.split()[3]) if users else None
+
+
 def has_memory(tid: int) -> bool:
     """Return whether a thread has not given up its memory yet, as it does when it ends."""
     return status_field(tid, "VmSize") is not None

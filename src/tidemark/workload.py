@@ -33,6 +33,18 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What is to be compared with the parent beside what has to be, and what is an error.
+
+    ``audit`` is the share, from 0 to 1, of the pages called clean that are compared all the same.
+    """
+
+    audit: float = 0.0
+    strict: bool = False
+    drop_unchanged: bool = False
+
+
+@dataclass(frozen=True)
 class Workload:
     """One declared program: either ``run``, or one of the two ways to name what to attach to.
 
@@ -47,6 +59,7 @@ class Workload:
     epochs: int
     advance: Advance
     tracker: str
+    policy: Policy
     ready: Ready | None
     timeout: float
     stop_signal: str
@@ -71,6 +84,7 @@ class Workload:
             epochs=value["epochs"],
             advance=Advance(advance["steps"], advance["seconds"], _words(advance["command"])),
             tracker=value["tracker"],
+            policy=Policy(value["audit"], value["strict"], value["drop_unchanged"]),
             ready=Ready(**ready) if ready else None,
             timeout=value["timeout"],
             stop_signal=value["stop"]["signal"],

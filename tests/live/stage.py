@@ -37,11 +37,12 @@ from tidemark.steps.restore import restore
 from tidemark.steps.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
 
-NOBODY = 65534
+NOBODY = 65534 - 2 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""A user without any privilege, and without processes of other tests."""
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
 _LAUNCH = """
 import json, pathlib, sys
@@ -70,6 +71,7 @@ class Stage:
         self.hall = Hall()
         self.keeper: dict[str, Any] = {}
         self.epochs: list[Epoch] = []
+        self.before_dump: Callable[[], None] = lambda: None
         self._actor = actor
         self._mark = mark
         self.user = user
@@ -95,6 +97,9 @@ class Stage:
             "epochs": 9,
             "advance": {"steps": None, "seconds": None, "command": self.gate_command()},
             "tracker": "uffd-wp",
+            "audit": 0.0,
+            "strict": False,
+            "drop_unchanged": False,
             "ready": None,
             "timeout": system.PATIENCE,
             "stop": {"signal": "TERM", "grace": 10.0},
@@ -247,6 +252,7 @@ class Stage:
         epoch.regions = read_results(self.path(number, "scan.pb"), self.path(number, "bitmap.pb"))
         parent = self.path(number - 1, "image") if number else None
         targets = Targets(*(self.path(number, n) for n in ("image", "layout.json", "truth.json")))
+        self.before_dump()
         dump(self.keeper_json, number, self.path(number, "bitmap.pb"), parent, targets)
         with self.client() as client:
             answer, descriptors = client.ask("open", epoch=number)

@@ -26,6 +26,8 @@ VOUCHED = Account(
     settled=2,
     suspects={"unmapped": 2, "exited": 1},
     settled_changed=1,
+    unchanged=0,
+    audited=0,
     cleared=0,
 )
 

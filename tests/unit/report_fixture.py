@@ -123,6 +123,8 @@ def _dump(region: Region, epoch: int) -> dict[str, Any]:
         "settled": settled,
         "suspects": {region.reason: region.suspect.bit_count()} if region.suspect else {},
         "settled_changed": 0 if full else region.changed.bit_count(),
+        "unchanged": 0,
+        "audited": 0,
         "cleared": (carried(region, epoch) & ~region.used).bit_count(),
     }
 

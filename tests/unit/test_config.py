@@ -13,7 +13,7 @@ import yaml
 
 from tidemark.config import Config, generate, load, resolve
 from tidemark.errors import ConfigError
-from tidemark.workload import Advance, Ready, Workload
+from tidemark.workload import Advance, Policy, Ready, Workload
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = ("config/config.yaml", "config/postgres.yaml")
@@ -170,6 +170,7 @@ def test_the_json_of_a_workload_is_what_a_job_reads() -> None:
         epochs=1,
         advance=Advance(steps=None, seconds=None, command=("true", "2")),
         tracker="auto",
+        policy=Policy(audit=0.0, strict=False, drop_unchanged=False),
         ready=Ready(step=None, output="^ready", seconds=None),
         timeout=5.0,
         stop_signal="INT",

@@ -23,7 +23,8 @@ ATTACHED: dict[str, Any] = {"attach": {"pid": 1}, "epochs": 1, "advance": {"seco
 ONE_WORKLOAD = "`epochs` and `advance`, exactly one of `run` or `attach`"
 ONE_ADVANCE = "exactly one of `steps`, `seconds` or `command`"
 WORKLOAD_KEYS = (
-    "`run`, `attach`, `epochs`, `advance`, `tracker`, `ready`, `timeout`, `stop`, `check` and `env`"
+    "`run`, `attach`, `epochs`, `advance`, `tracker`, `audit`, `strict`, `drop_unchanged`, "
+    "`ready`, `timeout`, `stop`, `check` and `env`"
 )
 NAME_RULE = "a name is a letter, then letters, digits, `_` and `-`; rename the workload"
 STARTED_ONLY = "is only for a workload with `run`; remove it"
@@ -93,6 +94,10 @@ IN_APP: list[tuple[dict[str, Any], list[str]]] = [
             )
         ],
     ),
+    ({"audit": 1.5}, ["audit: is 1.5, must be `off`, `full`, or a share from 0 to 1"]),
+    ({"audit": True}, ["audit: is true, must be `off`, `full`, or a share from 0 to 1"]),
+    ({"strict": "yes"}, ['strict: is "yes", must be true or false']),
+    ({"drop_unchanged": 1}, ["drop_unchanged: is 1, must be true or false"]),
     ({"tracker": 5}, ["tracker: is 5, must be `auto`, `uffd-wp`, `soft-dirty` or `content`"]),
     ({"timeout": 0}, ["timeout: is 0, must be more than 0"]),
     ({"timeout": float("inf")}, ["timeout: is inf, must be a finite number"]),

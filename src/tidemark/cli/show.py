@@ -134,6 +134,10 @@ def _account(record: RegionRecord) -> str:
         f"region {record.shmid}: {account.vouched} pages vouched for, {account.settled} settled "
         f"by content ({account.settled_changed} changed), {account.cleared} cleared"
     )
+    if account.unchanged:
+        line += f", {account.unchanged} stored to and unchanged"
+    if account.audited:
+        line += f", {account.audited} audited"
     if account.suspects:
         reasons = (f"{reason} {count}" for reason, count in sorted(account.suspects.items()))
         line += f"; suspects: {', '.join(reasons)}"

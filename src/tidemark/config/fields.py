@@ -73,6 +73,16 @@ def _true(value: object) -> bool:
     return True
 
 
+def _audit(value: object) -> float:
+    # YAML 1.1 reads `off` as false.
+    shares = {"off": 0.0, False: 0.0, "full": 1.0}
+    if isinstance(value, str | bool) and value in shares:
+        return shares[value]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise not_a(value, "`off`, `full`, or a share from 0 to 1")
+    return float(value)
+
+
 def _name_fault(name: str) -> str | None:
     if not NAME.fullmatch(name):
         return "a name is a letter, then letters, digits, `_` and `-`; rename the workload"
@@ -138,6 +148,18 @@ Yes = Annotated[Literal[True], BeforeValidator(_true)]
 Word = Annotated[str, BeforeValidator(_word), WithJsonSchema(_WORD_SCHEMA)]
 Words = Annotated[tuple[Word, ...], BeforeValidator(_words), WithJsonSchema(_WORDS_SCHEMA)]
 Signal = Literal["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "KILL"]
+Audit = Annotated[
+    float,
+    BeforeValidator(_audit),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["off", "full", False]},
+                {"type": "number", "minimum": 0, "maximum": 1},
+            ]
+        }
+    ),
+]
 Tracker = Literal["auto", "uffd-wp", "soft-dirty", "content"]
 Environment = Annotated[
     dict[str, Word],

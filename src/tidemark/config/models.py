@@ -165,6 +165,26 @@ class WorkloadSection(Section):
         title="one of auto, uffd-wp, soft-dirty or content",
         description="How writes are seen. `auto` takes the best that this machine has.",
     )
+    audit: fields.Audit = Field(
+        default=0.0,
+        title="one of off or full, or a share from 0 to 1",
+        description="How many of the pages that are called unchanged are compared with the parent "
+        "dump all the same: none, all, or this share of them, picked at random. One that did "
+        "change fails the run.",
+    )
+    strict: bool = Field(
+        default=False,
+        title="true or false",
+        description="Whether the run fails where somebody who does not stand with the workload may "
+        "write a region while it is dumped: a process outside, one that may not be inspected, or "
+        "the kernel, for a process that registered buffers with io_uring.",
+    )
+    drop_unchanged: bool = Field(
+        default=False,
+        title="true or false",
+        description="Whether pages that were stored to, but with what they held already, are left "
+        "to the parent dump. To find them out, all written pages are compared.",
+    )
     ready: ReadySection | None = Field(
         default=None,
         title="a mapping",

@@ -19,6 +19,7 @@ MUST: Mapping[str, str] = {
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "string_type": "must be text",
+    "bool_type": "must be true or false",
     "greater_than": "must be more than {gt:.15g}",
     "greater_than_equal": "must be at least {ge:.15g}",
     "too_short": "must have at least {min_length} entry",

@@ -29,6 +29,8 @@ class Account:
 
     ``vouched``: the tracker alone decided; ``settled``: compared with the parent, of which
     ``settled_changed`` differed; ``suspects``: by reason, a page may stand under several;
+    ``unchanged``: stored to, and found to be as in the parent, to which they are left;
+    ``audited``: called clean by the tracker, compared all the same, and found to be so;
     ``cleared``: the parent has them, and they are zero or holes now.
     """
 
@@ -38,6 +40,8 @@ class Account:
     settled: int
     suspects: Mapping[str, int]
     settled_changed: int
+    unchanged: int
+    audited: int
     cleared: int
 
 
@@ -204,6 +208,8 @@ def _account(value: Any) -> Account:
         settled=_get(value, "settled", int),
         suspects={reason: _get(suspects, reason, int) for reason in suspects},
         settled_changed=_get(value, "settled_changed", int),
+        unchanged=_get(value, "unchanged", int),
+        audited=_get(value, "audited", int),
         cleared=_get(value, "cleared", int),
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from tidemark import proc
+from tidemark.keeper import suspicion
 from tidemark.keeper.descriptors import holdings
-from tidemark.native.library import NativeError
+from tidemark.native.library import ForbiddenError, NativeError
 from tidemark.native.maps import shared_mappings
 
 if TYPE_CHECKING:
@@ -17,26 +19,53 @@ if TYPE_CHECKING:
     from tidemark.keeper.region import Region
 
 
-def foreign_objects(
+def outside_writers(
     ours: Container[int], classifier: Classifier, regions: Sequence[Region]
-) -> set[Identity]:
-    """Return the shared memory that processes other than ``ours`` and this one may write.
+) -> dict[Identity, str]:
+    """Return what processes other than ``ours`` and this one may write, each with the reason.
 
-    A process that may not be inspected is another user's, and passed over.
+    One that may not be inspected may hold what its user can open. That the superuser's own
+    services do not write other programs' memory is taken for granted, and that nobody handed
+    such a process a descriptor over a socket.
     """
     others = [pid for pid in proc.process_ids() if pid not in ours and pid != os.getpid()]
-    found = {identity for pid in others for identity in _mapped(pid, classifier)}
-    if any(region.kind in {"memfd", "posix"} for region in regions):
+    files = [region for region in regions if region.kind in {"memfd", "posix"}]
+    named = [region for region in files if region.kind == "posix"]
+    found: dict[Identity, str] = {}
+    for pid in others:
+        try:
+            found |= dict.fromkeys(_mapped(pid, classifier), suspicion.FOREIGN)
+        except ForbiddenError:
+            user = proc.user_of(pid)
+            for region in named:
+                if user and _may_be_opened(region, user):
+                    found.setdefault(region.identity, suspicion.UNINSPECTED)
+    if files:
         unseen = holdings(others, regions).unseen
-        found.update(region.identity for region in regions if region.number in unseen)
+        found |= {r.identity: suspicion.FOREIGN for r in regions if r.number in unseen}
     return found
 
 
+def _may_be_opened(region: Region, user: int) -> bool:
+    """Return whether processes of a user can open a region's file for writing, by its name."""
+    if region.descriptor is None:
+        return True
+    status = os.fstat(region.descriptor)
+    return user == status.st_uid or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
 def _mapped(pid: int, classifier: Classifier) -> set[Identity]:
-    """Return what shared memory a process maps, asked through a thread that has not ended."""
+    """Return what shared memory a process maps, asked through a thread that has not ended.
+
+    :raises ForbiddenError: when it has memory and may not be inspected
+    """
     for tid in _living(pid):
         try:
             raw = shared_mappings(tid)
+        except ForbiddenError:
+            if proc.has_memory(tid):
+                raise
+            continue  # a thread of the kernel
         except NativeError:
             continue
         return {m.identity for m in classifier.shared_memory(tid, raw, ours=False)}

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import uuid
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import WorkloadError
@@ -122,10 +123,14 @@ class Session:
         return self._snapshot_now().scan()
 
     def open(self) -> tuple[dict[str, Any], list[int]]:
-        """Return the layout, and how to read the regions, with the descriptors for that."""
+        """Return the layout, and how to read the regions, with the descriptors for that.
+
+        ``policy`` says how the workload wants its pages to be settled.
+        """
         snapshot = self._snapshot_now()
         regions, descriptors = snapshot.readings()
-        return {"layout": snapshot.layout(), "regions": regions}, descriptors
+        policy = asdict(self._live.workload.policy)
+        return {"layout": snapshot.layout(), "regions": regions, "policy": policy}, descriptors
 
     def _snapshot_now(self) -> Snapshot:
         if self._snapshot is None:

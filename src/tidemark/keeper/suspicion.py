@@ -40,3 +40,9 @@ UNWITNESSED = "unwitnessed"
 
 FOREIGN = "foreign"
 """A process outside of the workload maps the object, or may write it unseen."""
+
+UNINSPECTED = "uninspected"
+"""A process outside of the workload could have opened it, and may not be inspected."""
+
+UNSTEADY = frozenset({FOREIGN, UNINSPECTED, PINNED})
+"""For these reasons somebody may write who does not stand while the region is dumped."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
-from tidemark.keeper.foreign import foreign_objects
+from tidemark.keeper.foreign import outside_writers
 from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
 from tidemark.keeper.region import Region
@@ -66,7 +66,7 @@ class Tracking:
         self._next_region = 1
         self._witness = Witness()
         self.notices = Notices()
-        self._foreign: set[Identity] = set()
+        self._outside: dict[Identity, str] = {}
         self._active = False
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class Tracking:
         for process in tree.in_order():
             for start, end in self._witness.pinned(process.pid):
                 self._space_of(process).suspect(suspicion.PINNED, start, end)
-        self._foreign = self._find_foreign(tree)
+        self._outside = self._find_outside(tree)
         self._active = True
         return {
             "regions": len(self.regions),
@@ -195,9 +195,10 @@ class Tracking:
             region.stored = region.written.copy()
         for scan in scanned:
             scan.view.region.stored |= scan.written
-        for identity in self._foreign | self._find_foreign(tree):
-            if identity in self.regions:
-                self.regions[identity].suspect_all(suspicion.FOREIGN)
+        for found in (self._outside, self._find_outside(tree)):
+            for identity, reason in found.items():
+                if identity in self.regions:
+                    self.regions[identity].suspect_all(reason)
         self._refresh_data(tree, views)
         self._arm_all(tree, views)
         return scanned
@@ -207,10 +208,8 @@ class Tracking:
         for region in self.regions.values():
             region.forget()
 
-    def _find_foreign(self, tree: Tree) -> set[Identity]:
-        if self.tracker == suspicion.CONTENT:
-            return set()
-        return foreign_objects(tree.processes, self._classifier, self.in_order())
+    def _find_outside(self, tree: Tree) -> dict[Identity, str]:
+        return outside_writers(tree.processes, self._classifier, self.in_order())
 
     def _take_late_writes(self) -> dict[int, Bitmap]:
         """Return, by region, the writes since the last collect, when the tree stood already.

@@ -94,6 +94,12 @@ class Bitmap:
         """Return an independent bitmap of the same length and pages."""
         return Bitmap(self.pages).__ior__(self)
 
+    def sample(self, seed: int, share: float) -> Bitmap:
+        """Return about a ``share`` (0 to 1) of the pages: for one seed always the same ones."""
+        kept = self.copy()
+        lib.tm_bitmap_sample(kept.handle, seed, share)
+        return kept
+
     def runs(self) -> Iterator[Run]:
         """Yield the maximal runs of set pages, ascending. Do not change the bitmap meanwhile."""
         batch = ffi.new(f"struct tm_run[{_BATCH}]")

@@ -48,6 +48,8 @@ class RegionDump:
     cleared: int
     settled: int
     settled_changed: int
+    unchanged: int
+    audited: int
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def _region(fields: Fields) -> RegionDump:
         cleared=fields.whole("cleared"),
         settled=fields.whole("settled"),
         settled_changed=fields.whole("settled_changed"),
+        unchanged=fields.whole("unchanged"),
+        audited=fields.whole("audited"),
     )
 
 

@@ -47,6 +47,8 @@ class Row:
     suspect_reasons: tuple[Reason, ...] = ()
     settled: int | None = None
     settled_changed: int | None = None
+    unchanged: int | None = None
+    audited: int | None = None
     unsettled: int | None = None
     written: int | None = None
     present: int | None = None
@@ -76,6 +78,7 @@ class Row:
 # What adds up over the regions of an epoch.
 _SUMMED = (
     *("pages", "used", "dirty", "suspect", "settled", "settled_changed", "unsettled", "written"),
+    *("unchanged", "audited"),
     *("present", "in_parent", "cleared", "carried", "dump_bytes", "full_bytes"),
 )
 
@@ -127,6 +130,8 @@ def _with_dump(row: Row, dump: RegionDump) -> Row:
         row,
         settled=dump.settled,
         settled_changed=dump.settled_changed,
+        unchanged=dump.unchanged,
+        audited=dump.audited,
         unsettled=unsettled,
         written=None if row.dirty is None or unsettled else row.dirty + dump.settled_changed,
         present=dump.present,

@@ -19,6 +19,8 @@ suspect             pages that the tracker could not vouch for
 suspect_reasons     suspects by reason; one page may count under several
 settled             suspects that were compared with the parent dump
 settled_changed     those of them that differed
+unchanged           dirty pages that were compared, found as in the parent, and left to it
+audited             pages called clean that were compared with the parent all the same
 unsettled           suspects that nothing was there to be compared with: the dump was full
 written             dirty + settled_changed; null where there are unsettled pages
 present             pages whose content this dump holds
