@@ -1,11 +1,23 @@
 #!/bin/sh
 # Drive the server that postgres.sh runs in TIDEMARK_PG_DIR with pgbench's transactions.
 #
-# Usage: TIDEMARK_PG_DIR=/short/path pgbench.sh SECONDS
+# With "reconnect" each transaction gets a server process of its own, and the server's own workers
+# are told to end, which it then starts again.
+#
+# Usage: TIDEMARK_PG_DIR=/short/path pgbench.sh SECONDS [reconnect]
 set -eu
 # shellcheck source=workloads/pgcommon.sh
 . "$(dirname "$0")/pgcommon.sh"
 
-[ $# -eq 1 ] || fail "give the number of seconds, and nothing else."
-find_programs pgbench
-client pgbench --no-vacuum --client 2 --time "$1"
+case "$#:${2-reconnect}" in
+1:reconnect | 2:reconnect) ;;
+*) fail "give the number of seconds, perhaps the word reconnect, and nothing else." ;;
+esac
+find_programs pgbench psql
+if [ $# -eq 2 ]; then
+    client psql --no-psqlrc --quiet --output /dev/null --command "
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE backend_type LIKE '% launcher'"
+    set -- "$1" --connect
+fi
+client pgbench --no-vacuum --client 2 --time "$@"

@@ -67,6 +67,23 @@ def test_three_epochs_under_pgbench_are_verified_and_the_server_passes_its_check
     assert kinds == {"anonymous", "posix", "sysv"}
 
 
+def test_no_write_of_a_backend_that_has_ended_is_lost(
+    pipeline: Pipeline, socket_directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pipeline.directory)
+    drive = {"advance": {"command": ["workloads/pgbench.sh", "2", "reconnect"]}}
+    pipeline.configure(postgres=declared(socket_directory) | drive | {"audit": "full"})
+    done = pipeline.run()
+    assert done.code == 0, done.output
+    assert_verified(pipeline, 3)
+    for epoch in range(3):
+        processes = pipeline.json(f"postgres/e{epoch}/advance.json")["processes"]
+        assert processes["exited"] > 100
+    for epoch in (1, 2):
+        regions = pipeline.json(f"postgres/e{epoch}/image/manifest.json")["regions"]
+        assert sum(region["audited"] for region in regions) > 1000
+
+
 @contextmanager
 def server(socket_directory: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server that is nobody's workload."""
