@@ -90,6 +90,16 @@ def process_ids() -> list[int]:
     return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process's first thread; empty where the kernel does not tell."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:
+        return []
+
+
 def tree_of(root: int) -> list[int]:
     """Return ``root`` and its living descendants, parents before children."""
     children: dict[int, list[int]] = {}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tidemark.keeper.objects import Classifier, Identity
     from tidemark.keeper.region import Region
 
+_KTHREADD = 2
+"""The parent of the kernel's threads, which has no memory; elsewhere, a process like any other."""
+
 
 def outside_writers(
     ours: Container[int], classifier: Classifier, regions: Sequence[Region]
@@ -28,7 +31,7 @@ def outside_writers(
     services do not write other programs' memory is taken for granted, and that nobody handed
     such a process a descriptor over a socket.
     """
-    others = [pid for pid in proc.process_ids() if pid not in ours and pid != os.getpid()]
+    others = [pid for pid in _user_processes() if pid not in ours and not _is_ours(pid)]
     files = [region for region in regions if region.kind in {"memfd", "posix"}]
     named = [region for region in files if region.kind == "posix"]
     found: dict[Identity, str] = {}
@@ -44,6 +47,17 @@ def outside_writers(
         unseen = holdings(others, regions).unseen
         found |= {r.identity: suspicion.FOREIGN for r in regions if r.number in unseen}
     return found
+
+
+def _user_processes() -> list[int]:
+    """Return all processes but the kernel's own, as far as these can be told."""
+    kernel = {_KTHREADD, *proc.children_of(_KTHREADD)} if not proc.has_memory(_KTHREADD) else set()
+    return [pid for pid in proc.process_ids() if pid not in kernel]
+
+
+def _is_ours(pid: int) -> bool:
+    """Return whether a process is this one, or a child of the workload that was just born."""
+    return pid == os.getpid() or proc.status_field(pid, "TracerPid") == str(os.getpid())
 
 
 def _may_be_opened(region: Region, user: int) -> bool:

@@ -52,8 +52,6 @@ class Region:
     def begin_epoch(self) -> None:
         """Take the present data as the state that writes are counted from."""
         self.before = self.data
-        if not self.known:
-            self.forget()
         self.known = True
 
     def forget(self) -> None:

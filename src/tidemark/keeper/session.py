@@ -77,6 +77,7 @@ class Session:
         arrived = live.loop.wait_until(
             lambda: quantum.done() or live.gone(), quantum.limit, quantum.wake_after
         )
+        live.tracking.look_outside(live.tree)
         ended = time.monotonic()
         self._freeze()
         counts = live.tree.counts
@@ -109,6 +110,7 @@ class Session:
 
     def _thaw(self) -> float:
         """Let the workload run; return for how many seconds it stood."""
+        self._live.tracking.thawing()
         stood = time.monotonic() - self._frozen_at
         self._live.tree.thaw()
         self._stood.append(stood)

@@ -115,7 +115,15 @@ class AddressSpace:
             for view in known:
                 view.region.suspect(self.reason, view.page, view.count)
         self.watched = common(self.watched, known)
-        self.scan_watched(note)
+        self._scan_watched(note)
+
+    def _scan_watched(self, note: Note) -> None:
+        """Report to ``note`` what was written since the last scan to what is watched."""
+        if self.space is None:
+            return
+        self.watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
+        if self.tracker != ATOMIC:
+            self.space.arm([(view.start, view.end) for view in self.watched])
 
     def suspect(self, reason: str, start: int = 0, end: int = 1 << 64) -> None:
         """Suspect what the known views between two addresses show."""
@@ -143,14 +151,6 @@ class AddressSpace:
         if self.space is not None:
             self.space.present((view.start, view.end, view.page), present)
         return present
-
-    def scan_watched(self, note: Note) -> None:
-        """Report to ``note`` what was written since the last scan to what is watched."""
-        if self.space is None:
-            return
-        self.watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
-        if self.tracker != ATOMIC:
-            self.space.arm([(view.start, view.end) for view in self.watched])
 
     def _scan_part(self, space: Space, view: View, note: Note) -> bool:
         """Scan a part; return whether it is still watched."""

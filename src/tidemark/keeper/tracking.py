@@ -66,7 +66,9 @@ class Tracking:
         self._next_region = 1
         self._witness = Witness()
         self.notices = Notices()
-        self._outside: dict[Identity, str] = {}
+        self._outside: dict[Identity, str] = {}  # when the epoch began
+        self._seen_outside: dict[Identity, str] | None = None  # while it ran
+        self._armed: dict[str, int] = {}
         self._active = False
 
     def close(self) -> None:
@@ -151,38 +153,33 @@ class Tracking:
     # The beginning and the end of an epoch
 
     def clear(self, tree: Tree) -> dict[str, int]:
-        """Begin an epoch: forget all writes so far. The tree must stand.
+        """Begin an epoch. The tree must stand.
 
-        Returns how many regions and mappings are watched, and how many pages were armed.
+        After an epoch all has been armed already, by its collect. What comes between the two is
+        of the new epoch: its own threads write nothing then, but another process can
+        (process_vm_writev(2)), and so can the kernel on its behalf (an asynchronous read).
+
+        Returns how many regions and mappings are watched, and how many pages were armed anew.
         """
-        views = self._view_all(tree)
-        late = self._take_late_writes()
-        testimony = self._witness.examine(self.regions.values(), tree.processes)
-        self._refresh_data(tree, views)
-        armed = self._arm_all(tree, views)
+        if not self._active:
+            views = self._view_all(tree)
+            self._refresh_data(tree, views)
+            self._arm_all(tree, views)
+            self._outside = self._find_outside(tree)
+            self._active = True
         for region in self.regions.values():
-            known = region.known
             region.begin_epoch()
-            region.written |= late.pop(region.number, Bitmap(0))
-            if known:
-                self._hear(region, testimony[region.number])
         for process in tree.in_order():
             for start, end in self._witness.pinned(process.pid):
                 self._space_of(process).suspect(suspicion.PINNED, start, end)
-        self._outside = self._find_outside(tree)
-        self._active = True
-        return {
-            "regions": len(self.regions),
-            "mappings": sum(len(found) for found in views.values()),
-            "pages_armed": armed,
-        }
+        return {"regions": len(self.regions), **self._armed}
 
     def collect(self, tree: Tree) -> list[ScannedView]:
         """End an epoch: find what was written and what is suspect. The tree must stand.
 
         The regions then hold their data, zero pages and suspicions; what was written is in the
         result, or in ``written`` of the region where its mapping has ended. Everything is armed
-        again at once, so that what comes between this and the next clear is not lost.
+        again at once: what comes from now on is of the next epoch.
         """
         views = self._view_all(tree)
         testimony = self._witness.examine(self.regions.values(), tree.processes)
@@ -195,13 +192,32 @@ class Tracking:
             region.stored = region.written.copy()
         for scan in scanned:
             scan.view.region.stored |= scan.written
-        for found in (self._outside, self._find_outside(tree)):
-            for identity, reason in found.items():
-                if identity in self.regions:
-                    self.regions[identity].suspect_all(reason)
+        self._suspect_outside(tree, testimony)
         self._refresh_data(tree, views)
         self._arm_all(tree, views)
         return scanned
+
+    def look_outside(self, tree: Tree) -> None:
+        """Find out, at the end of an epoch while the workload still runs, who else may write.
+
+        Whoever can from then on has opened the region since, which the witness will tell: only
+        then is this done again while the workload stands.
+        """
+        self._seen_outside = self._find_outside(tree)
+
+    def thawing(self) -> None:
+        """Learn that the workload is going to run."""
+        self._witness.thawing()
+
+    def _suspect_outside(self, tree: Tree, testimony: dict[int, Testimony]) -> None:
+        """Suspect what others could write in the epoch; know who can when the next one begins."""
+        now = self._seen_outside
+        if now is None or _is_touched(testimony):
+            now = self._find_outside(tree)
+        for identity, reason in (*self._outside.items(), *now.items()):
+            if identity in self.regions:
+                self.regions[identity].suspect_all(reason)
+        self._outside, self._seen_outside = now, None
 
     def end_epoch(self) -> None:
         """Count what comes from now on for the next epoch, as what is known has been told."""
@@ -210,24 +226,6 @@ class Tracking:
 
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
         return outside_writers(tree.processes, self._classifier, self.in_order())
-
-    def _take_late_writes(self) -> dict[int, Bitmap]:
-        """Return, by region, the writes since the last collect, when the tree stood already.
-
-        Its own threads cannot make any, but another process can (process_vm_writev(2)), and so
-        can the kernel on its behalf (an asynchronous read). They count for the next epoch.
-        """
-        late: dict[int, Bitmap] = {}
-
-        def note(view: View, written: Bitmap) -> None:
-            late.setdefault(view.region.number, Bitmap(0)).__ior__(written)
-
-        for space in self._distinct_spaces():
-            space.scan_watched(note)
-        return late
-
-    def _distinct_spaces(self) -> list[AddressSpace]:
-        return list({id(space): space for space in self._spaces.values()}.values())
 
     def _scan(self, process: Process, found: list[tuple[Mapping, View]]) -> list[ScannedView]:
         space = self._space_of(process)
@@ -247,7 +245,7 @@ class Tracking:
             for mapping, view in found
         ]
 
-    def _arm_all(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> int:
+    def _arm_all(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> None:
         armed = 0
         for region in self.regions.values():
             region.plan_arming()
@@ -255,8 +253,8 @@ class Tracking:
             space = self._space_of(process)
             if process.pid == min(space.users):
                 armed += self._arm(tree, space, [view for _, view in views[process.pid]])
+        self._armed = {"mappings": sum(map(len, views.values())), "pages_armed": armed}
         self._witness.begin(self.regions.values(), tree.processes)
-        return armed
 
     def _arm(self, tree: Tree, space: AddressSpace, views: list[View]) -> int:
         if self.tracker == suspicion.CONTENT:
@@ -336,6 +334,10 @@ class Tracking:
             return  # the memory lives on in the process that lent it
         space.suspect(reason)
         space.close()
+
+
+def _is_touched(testimony: dict[int, Testimony]) -> bool:
+    return any(told is not Testimony.UNTOUCHED for told in testimony.values())
 
 
 def _note_ended(view: View, written: Bitmap) -> None:

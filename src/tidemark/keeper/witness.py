@@ -48,7 +48,8 @@ class Witness:
         self._numbers: dict[int, int] = {}  # region number to number in the reports
         self._reports = True  # inotify is there, and has not lost count
         self._noted: dict[int, bool] = {}  # region number: its file system notes accesses
-        self._held = Holdings()
+        self._held = Holdings()  # when the watch began
+        self._now: Holdings | None = None  # as the processes stand
         try:
             self._watch = Watch()
         except NativeError:
@@ -66,7 +67,7 @@ class Witness:
         for region in regions:
             if region.descriptor is not None:
                 self._begin(region, region.descriptor)
-        self._held = holdings(pids, regions)
+        self._held = self._holdings(pids, regions)
         self._reports = self._take_written() is not None
 
     def _begin(self, region: Region, descriptor: int) -> None:
@@ -80,6 +81,15 @@ class Witness:
         except (NativeError, OSError):
             self._noted[region.number] = False
 
+    def thawing(self) -> None:
+        """Learn that the processes are going to run, and can open and close files."""
+        self._now = None
+
+    def _holdings(self, pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
+        if self._now is None:
+            self._now = holdings(pids, regions)
+        return self._now
+
     def _take_written(self) -> set[int] | None:
         return self._watch.written() if self._watch is not None else None
 
@@ -91,7 +101,7 @@ class Witness:
         """Return, by region number, what can be said; the processes ``pids`` stand again."""
         regions = list(regions)
         written = self._take_written()
-        unseen = self._held.unseen | holdings(pids, regions).unseen
+        unseen = self._held.unseen | self._holdings(pids, regions).unseen
         return {region.number: self._testify(region, written, unseen) for region in regions}
 
     def _testify(self, region: Region, written: set[int] | None, unseen: set[int]) -> Testimony:
