@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark.image.chain import Chain
 from tidemark.image.manifest import Account
 from tidemark.image.writer import RegionDump, write_image
 from tidemark.native.bitmap import Bitmap
@@ -74,14 +76,15 @@ def write(
     """Write an image of ``regions`` by number."""
     descriptors: list[int] = []
     try:
-        return write_image(
-            target,
-            [_dump(number, content, descriptors) for number, content in regions.items()],
-            workload="grid",
-            epoch=epoch,
-            tracker="uffd-wp",
-            parent=parent,
-        )
+        with Chain(parent) if parent else nullcontext() as chain:
+            return write_image(
+                target,
+                [_dump(number, content, descriptors) for number, content in regions.items()],
+                workload="grid",
+                epoch=epoch,
+                tracker="uffd-wp",
+                parent=chain,
+            )
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

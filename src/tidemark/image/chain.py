@@ -108,6 +108,7 @@ class Chain:
     def __init__(self, path: Path) -> None:
         self.images = open_images(path)
         self._regions: dict[int, ChainRegion] = {}
+        self._read: dict[int, tuple[Bitmap, list[_Layer]]] = {}
         self._descriptors = ExitStack()
 
     def __enter__(self) -> Self:
@@ -146,6 +147,11 @@ class Chain:
 
     def _layers(self, shmid: int) -> tuple[Bitmap, list[_Layer]]:
         """Return the pages with content, and what may hold them, newest first."""
+        if shmid not in self._read:
+            self._read[shmid] = self._read_layers(shmid)
+        return self._read[shmid]
+
+    def _read_layers(self, shmid: int) -> tuple[Bitmap, list[_Layer]]:
         if shmid not in self.regions():
             raise ImageError(f"{self.images[0].path} has no region {shmid}; see `tidemark show`")
         content = Bitmap(0)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tidemark.errors import ImageError, StorageError
 from tidemark.files import storage_errors, sync_directory
-from tidemark.image.chain import Chain
 from tidemark.image.inventory import inventory_bytes
 from tidemark.image.manifest import (
     Account,
@@ -31,6 +30,7 @@ from tidemark.native.library import PAGE_SIZE, OutOfSpaceError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tidemark.image.chain import Chain
     from tidemark.native.pages import Source
 
 
@@ -58,7 +58,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     workload: str,
     epoch: int,
     tracker: str,
-    parent: Path | None,
+    parent: Chain | None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -90,22 +90,21 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     return manifest
 
 
-def _prove(regions: Sequence[RegionDump], parent: Path | None, target: Path) -> ParentLink | None:
+def _prove(regions: Sequence[RegionDump], parent: Chain | None, target: Path) -> ParentLink | None:
     """Check that every page left to the parent is there, and return the link to it."""
     for region in regions:
         _verify_pages(region)
     if parent is None:
         _verify_inherited(regions, {}, "there is no parent")
         return None
-    with Chain(parent) as chain:
-        content = {number: chain.content(number) for number in chain.regions()}
-        _verify_inherited(regions, content, f"{parent} lacks it")
-        sha256 = chain.images[0].sha256
+    content = {number: parent.content(number) for number in parent.regions()}
+    path, sha256 = parent.images[0].path, parent.images[0].sha256
+    _verify_inherited(regions, content, f"{path} lacks it")
     if sha256 is None:
-        raise ImageError(f"{parent / MANIFEST} is missing: only a dump of ours can be a parent")
+        raise ImageError(f"{path / MANIFEST} is missing: only a dump of ours can be a parent")
     # Both as they really stand: the link is followed from the directory, not from its name.
     home = os.path.realpath(target.parent)
-    return ParentLink(os.path.relpath(os.path.realpath(parent), Path(home, target.name)), sha256)
+    return ParentLink(os.path.relpath(os.path.realpath(path), Path(home, target.name)), sha256)
 
 
 def _verify_pages(region: RegionDump) -> None:

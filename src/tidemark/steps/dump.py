@@ -67,15 +67,15 @@ def _write(
     with Chain(parent) if parent else nullcontext() as chain:
         write_image(
             target,
-            _settle_all(bitmaps, answer, descriptors, chain),
+            settle_all(bitmaps, answer, descriptors, chain),
             workload=bitmaps.workload,
             epoch=bitmaps.epoch,
             tracker=bitmaps.tracker,
-            parent=parent,
+            parent=chain,
         )
 
 
-def _settle_all(
+def settle_all(
     bitmaps: pb.BitmapSet, answer: dict[str, Any], descriptors: list[int], chain: Chain | None
 ) -> list[RegionDump]:
     """Decide what is dumped of each region.
