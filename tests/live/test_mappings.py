@@ -114,6 +114,18 @@ def test_a_region_that_grows_under_a_longer_mapping_is_found(verified: Stage) ->
     assert epoch.region.dirty >= {2, 599}
 
 
+def test_a_mapping_that_begins_beyond_the_end_of_its_region_shows_nothing(verified: Stage) -> None:
+    leader = verified.start()
+    memory = leader.file(verified.shm_path(), 8)
+    window = leader.map(memory, 8)
+    leader.fill(window)
+    leader.map(memory, 4, page=20)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        leader.store(window, 7)
+    assert epoch.exact == {7}
+
+
 def test_a_region_that_shrinks_loses_what_it_held(verified: Stage) -> None:
     leader = verified.start()
     memory = leader.memfd(64)

@@ -139,10 +139,7 @@ def _read_memory(region: Region, views: list[ScannedView], memories: Memories) -
     processes: list[int] = []
     for scan in views:
         view = scan.view
-        shown = Bitmap(
-            missing.pages, [(view.page, max(0, min(view.count, missing.pages - view.page)))]
-        )
-        shown &= missing
+        shown = view.shown(missing.pages) & missing
         runs = list(shown.runs())
         if not runs:
             continue

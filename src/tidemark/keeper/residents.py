@@ -52,17 +52,13 @@ def _ask(tree: Tree, process: Process, view: View, data: Bitmap) -> Bitmap:
         except ProcessGoneError:
             tree.thread_left(thread)
         else:
-            return _shown(view, data.pages)
+            return view.shown(data.pages)
     return Bitmap(data.pages)
-
-
-def _shown(view: View, pages: int) -> Bitmap:
-    return Bitmap(pages, [(view.page, max(0, min(view.count, pages - view.page)))])
 
 
 def _unseen(view: View, asked: Bitmap) -> bool:
     """Return whether the view shows a page of which nobody was asked yet."""
-    return bool(_shown(view, asked.pages) - asked)
+    return bool(view.shown(asked.pages) - asked)
 
 
 def _check(refusals: list[tuple[View, LackingError]], asked: Bitmap) -> None:

@@ -6,6 +6,7 @@ import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class View:
             low, high = max(first, self.page), min(first + count, self.page + self.count)
             if low < high:
                 yield self.part(self.base + low * PAGE_SIZE, self.base + high * PAGE_SIZE)
+
+    def shown(self, pages: int) -> Bitmap:
+        """Return the pages that it shows of the first ``pages`` of its region, maybe none."""
+        end = min(self.page + self.count, pages)
+        return Bitmap(pages, [(self.page, end - self.page)] if self.page < end else [])
 
     def shows_the_same(self, other: View) -> bool:
         """Return whether both show the same page wherever they overlap."""

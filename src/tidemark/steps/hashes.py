@@ -59,7 +59,8 @@ class PageHashes:
         """Return the hashes of those pages that are in ``runs``, which do not overlap."""
         part = Bitmap(self.pages.pages)
         for first, count in runs:
-            part.set(first, max(0, min(count, part.pages - first)))
+            if first < part.pages:
+                part.set(first, min(count, part.pages - first))
         part &= self.pages
         ours = list(self.pages.runs())
         starts = [first for first, _ in ours]
