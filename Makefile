@@ -7,6 +7,7 @@ NATIVE := build/native
 SANITIZED := build/sanitized
 CORES ?= all
 CONFIG ?= config/config.yaml
+OPERATIONS ?= 200000
 PROTOS := src/tidemark/proto/criu.proto src/tidemark/proto/tracking.proto
 C_SOURCES = $(shell git ls-files 'native/*.[ch]')
 RULES = Snakefile $(wildcard workflow/rules/*.smk)
@@ -29,6 +30,10 @@ setup: .venv/run .venv/test ## set up only: Debian packages, virtual environment
 .PHONY: test
 test: .venv/run .venv/test ## set up, then check everything: style, types, native, unit and live tests
 	$(BIN)/python tools/check.py
+
+.PHONY: torture
+torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and look for a lost write
+	python tests/torture/torture.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: lint
 lint: .venv/run .venv/test ## formatters, linters and types only

@@ -71,6 +71,7 @@ class Stage:
         self.hall = Hall()
         self.keeper: dict[str, Any] = {}
         self.epochs: list[Epoch] = []
+        self.declared: dict[str, object] = {}
         self.before_dump: Callable[[], None] = lambda: None
         self._actor = actor
         self._mark = mark
@@ -106,7 +107,7 @@ class Stage:
             "check": None,
             "env": {},
         }
-        return json.dumps(value | changes)
+        return json.dumps(value | self.declared | changes)
 
     def gate_command(self) -> list[str]:
         """Return the advance command that runs until the test opens the gate."""

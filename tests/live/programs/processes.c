@@ -153,22 +153,23 @@ static _Noreturn void live_briefly(long index, volatile long *word, long value)
 /* storm ADDRESS COUNT VALUE: many short lives, each of which stores to one page. */
 static long storm(struct request *request)
 {
-	long size = sysconf(_SC_PAGESIZE), alive = 0;
+	enum { AT_ONCE = 8 };
+	long size = sysconf(_SC_PAGESIZE);
 	long *word = (long *)request->numbers[1];
+	pid_t children[AT_ONCE] = {0};
 
-	for (long i = 0; i < request->numbers[2]; i++, alive++) {
-		pid_t child = fork();
+	for (long i = 0; i < request->numbers[2] + AT_ONCE; i++) {
+		pid_t *child = &children[i % AT_ONCE];
 
-		if (child < 0)
+		if (*child)
+			waitpid(*child, NULL, 0);
+		*child = i < request->numbers[2] ? fork() : 0;
+		if (*child < 0)
 			return -errno;
-		if (child == 0)
+		if (*child == 0 && i < request->numbers[2])
 			live_briefly(i, word + i * size / (long)sizeof(*word),
 				     request->numbers[3] + i);
-		for (; alive > 8; alive--)
-			wait(NULL);
 	}
-	while (wait(NULL) > 0)
-		continue;
 	return 0;
 }
 
