@@ -118,7 +118,8 @@ class RestoredTree:
         """
         seen = of = 0
         for region in self._objects:
-            for writer, reader, page in _pairs(self.layout.of_region(region)):
+            pages = self.layout.pages[region]
+            for writer, reader, page in _pairs(self.layout.of_region(region), pages):
                 of += 1
                 seen += self._is_seen(writer, reader, page)
         return seen, of
@@ -148,15 +149,18 @@ def _map(holder: Holder, file: int, mapping: LaidMapping) -> None:
         ) from error
 
 
-def _pairs(mappings: list[LaidMapping]) -> list[tuple[LaidMapping, LaidMapping, int]]:
-    """Return, for each mapping, one of another process that can show it a store, and a page."""
+def _pairs(mappings: list[LaidMapping], pages: int) -> list[tuple[LaidMapping, LaidMapping, int]]:
+    """Return, for each mapping, one of another process that can show it a store, and a page.
+
+    :param pages: of the region; a mapping may go on beyond its end, where nobody can store
+    """
     pairs = []
     for reader in mappings:
         if not reader.protection & _READ:
             continue
         for writer in mappings:
             page = max(writer.page, reader.page)
-            overlap = page < min(writer.page + writer.count, reader.page + reader.count)
+            overlap = page < min(writer.page + writer.count, reader.page + reader.count, pages)
             may_store = writer.protection & _READ and writer.protection & _WRITE
             if writer.process != reader.process and overlap and may_store:
                 pairs.append((writer, reader, page))
