@@ -23,7 +23,7 @@ from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
-from tidemark.keeper.spaces import AddressSpace
+from tidemark.keeper.spaces import ATOMIC, AddressSpace
 from tidemark.keeper.views import View
 from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
@@ -190,6 +190,9 @@ class Tracking:
             scanned += self._scan(process, views[process.pid])
         for region in self.regions.values():
             region.stored = region.written.copy()
+            if self.tracker != ATOMIC:
+                # Nobody tells of pages that were given back and read again, which are zero now.
+                region.examined = False
         for scan in scanned:
             scan.view.region.stored |= scan.written
         self._suspect_outside(tree, testimony)
