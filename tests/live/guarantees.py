@@ -1,0 +1,635 @@
+"""What becomes of each kind of write, with each tracker: the cases, each of them a test.
+
+usage: guarantees.py [--check]
+
+Writes docs/guarantees.md, or checks that it is as it would be written.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from actors import Window
+from system import PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors import Actor
+    from stage import Stage
+
+PAGES = 32
+EXACT, SETTLED, FULL = "exact", "settled", "full"
+TRACKERS = ("uffd-wp", "soft-dirty", "content")
+
+_MAYMOVE, _FIXED, _DONTUNMAP = 1, 2, 4
+_DONTNEED, _REMOVE, _HUGEPAGE, _PAGEOUT = 4, 9, 14, 21
+_KEEP_AND_PUNCH = 3
+_PRIVATE = 0x22
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tracker makes of a case: ``reasons`` are those for which pages are suspect."""
+
+    kind: str
+    reasons: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        if self.kind == EXACT:
+            return "exact"
+        if self.kind == FULL:
+            return "full"
+        return f"by content ({', '.join(sorted(self.reasons))})"
+
+
+def settled(*reasons: str) -> Outcome:
+    """Return the outcome of pages that are settled by content."""
+    return Outcome(SETTLED, frozenset(reasons))
+
+
+exact, full = Outcome(EXACT), Outcome(FULL)
+unsure = settled("unsure")
+"""What soft-dirty makes of page table entries that are empty: they may have been written."""
+
+
+class Scene:
+    """A workload with one region full of data, which a case sets up and then writes to."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.leader: Actor = stage.start()
+        self.path = ""
+        self.handle = -1
+        self.window = Window(0, 0, 0)
+
+    def share(self, kind: str = "anonymous") -> Window:
+        """Have the leader share a region; ``handle`` is its descriptor, or a segment's id."""
+        leader = self.leader
+        if kind == "anonymous":
+            self.window = leader.anonymous(PAGES)
+        elif kind == "sysv":
+            self.handle = leader.segment(PAGES)
+            self.window = leader.attach_segment(self.handle, PAGES)
+        else:
+            self.path = self.stage.shm_path() if kind == "posix" else ""
+            made = leader.file(self.path, PAGES) if self.path else leader.memfd(PAGES)
+            self.handle, self.window = made, leader.map(made, PAGES)
+        leader.fill(self.window)
+        return self.window
+
+    def part(self, first: int, count: int) -> Window:
+        """Return a part of the mapping."""
+        return Window(self.window.at(first), first, count)
+
+
+Plot = "Callable[[Scene], Iterator[None]]"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to write. ``plot`` sets it up, yields, and then does it, within an epoch."""
+
+    name: str
+    title: str
+    plot: Callable[[Scene], Iterator[None]]
+    outcomes: dict[str, Outcome]
+
+
+CASES: list[Case] = []
+
+
+def case(
+    title: str, uffd_wp: Outcome, soft_dirty: Outcome | None = None
+) -> Callable[[Callable[[Scene], Iterator[None]]], Callable[[Scene], Iterator[None]]]:
+    """Register a case with what the trackers make of it; `content` compares everything.
+
+    :param soft_dirty: where it is not what uffd-wp makes of it
+    """
+
+    def register(plot: Callable[[Scene], Iterator[None]]) -> Callable[[Scene], Iterator[None]]:
+        content = full if uffd_wp is full else settled("content")
+        outcomes = {"uffd-wp": uffd_wp, "soft-dirty": soft_dirty or uffd_wp, "content": content}
+        CASES.append(Case(plot.__name__, title, plot, outcomes))
+        return plot
+
+    return register
+
+
+# Stores
+
+
+@case("a store", exact)
+def store(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 0, 7, PAGES - 1)
+
+
+@case("a store of what is there already", exact)
+def silent_store(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    value = scene.leader.load(window, 5)
+    scene.leader.ask("poke", window.at(5), struct.pack("<Q", value))
+
+
+@case("a store to a page that held nothing", exact)
+def first_store(scene: Scene) -> Iterator[None]:
+    scene.share()
+    window = scene.leader.anonymous(4096)
+    scene.leader.store(window, 3)
+    yield
+    scene.leader.store(window, 3000)
+
+
+@case("read(2) into a page", exact)
+def kernel_store(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    source = scene.leader.open("/dev/urandom", 0)
+    yield
+    assert scene.leader.call("read", source, window.at(9), 100) == 100
+
+
+@case("a store through a second mapping of the process", exact)
+def second_mapping(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    second = scene.leader.map(scene.handle, 8, page=8)
+    yield
+    scene.leader.store(second, 9)
+
+
+@case("threads that store while others fork", exact, unsure)
+def threads_and_forks(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    threads = [scene.leader.fork("thread") for _ in range(2)]
+    yield
+    children = []
+    for page in range(6):
+        threads[0].begin("fill", window.at(2 * page), 1, 1000 + page)
+        children.append(scene.leader.fork())
+        threads[0].end()
+        threads[1].store(window, 2 * page + 1)
+        children[-1].store(window, 20 + page)
+
+
+# Processes
+
+
+@case("a store by a child that is forked within the epoch", exact, unsure)
+def fork(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.fork().store(window, 4)
+
+
+@case("a store by a child of vfork", exact)
+def vfork(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    child = scene.leader.vfork()
+    child.store(window, 4)
+    child.exit()
+    scene.leader.end()
+
+
+@case("a store by a process in the same memory (CLONE_VM)", exact)
+def clone_vm(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.fork("clone_vm").store(window, 4)
+
+
+@case("a store by a process that exits", exact, unsure)
+def exit_of_a_process(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    yield
+    child.store(window, 4)
+    child.exit()
+    scene.leader.reap(child)
+
+
+@case("a store by a process that is killed (SIGKILL)", exact, unsure)
+def kill_of_a_process(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    yield
+    child.store(window, 4)
+    scene.stage.kill(child)
+    scene.leader.reap(child)
+
+
+@case("stores by all processes but one, which are all killed", exact, unsure)
+def kill_of_all(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    children = [scene.leader.fork() for _ in range(4)]
+    yield
+    for page, child in enumerate(children):
+        child.store(window, page)
+    for child in children:
+        scene.stage.kill(child)
+    for child in children:
+        scene.leader.reap(child)
+
+
+@case("a store by a process that then executes another program", settled("exec"))
+def execute(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    yield
+    child.store(window, 4)
+    child.execute()
+
+
+@case(
+    "a store by a process that joins by the object's name", settled("touched"), settled("touched")
+)
+def join_late(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    child = scene.leader.fork().execute()
+    yield
+    child.store(child.map(child.open(scene.path), 8, 8), 9)
+
+
+@case("a thread's end while it holds a robust lock", settled("lock"))
+def robust_lock(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    scratch = child.call("mmap", 0, PAGE, 3, _PRIVATE, -1, 0)
+    # A list of one lock: the entry stands 8 bytes before the lock's word.
+    lock = window.at(9) + 64
+    child.ask("poke", scratch, struct.pack("<QqQ", scratch + 64, lock - scratch - 64, 0))
+    child.ask("poke", scratch + 64, struct.pack("<Q", scratch))
+    child.ask("poke", lock, struct.pack("<I", child.tid))
+    child.call("set_robust_list", scratch, 24)
+    yield
+    child.exit()
+    scene.leader.reap(child)
+
+
+# Mappings
+
+
+@case("a store to a mapping that is unmapped", settled("unmapped"))
+def unmap(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5, 20)
+    scene.leader.unmap(scene.part(4, 8))
+
+
+@case("a store to a mapping that another replaces", settled("unmapped"))
+def map_over(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5, 20)
+    scene.leader.map(-1, 4, address=window.at(4))
+
+
+@case("a store to a mapping that is moved", settled("new-mapping"))
+def move(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    there = scene.leader.call("mmap", 0, window.bytes, 0, _PRIVATE, -1, 0)
+    yield
+    scene.leader.store(window, 5)
+    flags = _MAYMOVE | _FIXED
+    address = scene.leader.call("mremap", window.address, window.bytes, window.bytes, flags, there)
+    scene.window = Window(address, 0, PAGES)
+    scene.leader.store(scene.window, 6)
+
+
+@case("a store to a mapping that grows", settled("new-mapping"))
+def grow(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    small = scene.leader.map(scene.handle, 8)
+    yield
+    scene.leader.store(small, 5)
+    grown = scene.leader.remap(small, PAGES, _MAYMOVE)
+    scene.leader.store(grown, 20)
+
+
+@case("a store to a mapping that shrinks", settled("unmapped"))
+def shrink(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5, 20)
+    scene.leader.remap(window, 8, _MAYMOVE)
+
+
+@case(
+    "a store through a copy of a mapping (mremap of nothing)",
+    settled("new-mapping"),
+    settled("new-mapping"),
+)
+def duplicate(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    second = scene.leader.remap(window, PAGES, _MAYMOVE, old=0)
+    scene.leader.store(second, 9)
+
+
+@case(
+    "a store to a mapping that is moved and stays, too",
+    settled("new-mapping"),
+    settled("new-mapping"),
+)
+def move_and_stay(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    flags = _MAYMOVE | _DONTUNMAP
+    scene.leader.store(window, 5)
+    address = scene.leader.call("mremap", window.address, window.bytes, window.bytes, flags, 0)
+    scene.leader.store(Window(address, 0, PAGES), 6)
+
+
+@case("a store to a segment that is detached and attached", settled("touched"))
+def detach_and_attach(scene: Scene) -> Iterator[None]:
+    window = scene.share("sysv")
+    scene.leader.fork()  # it keeps the segment, which is marked to go
+    yield
+    scene.leader.store(window, 3)
+    scene.leader.call("shmdt", window.address)
+    again = Window(scene.leader.call("shmat", scene.handle, 0, 0), 0, PAGES)
+    scene.leader.store(again, 4)
+
+
+@case(
+    "a store through a mapping that comes and goes, of a file",
+    settled("touched"),
+    settled("touched"),
+)
+def brief_mapping(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    yield
+    brief = scene.leader.map(scene.handle, PAGES)
+    scene.leader.store(brief, 8)
+    scene.leader.unmap(brief)
+
+
+@case(
+    "a store through a mapping that comes and goes, of a memory file",
+    settled("descriptor"),
+    settled("descriptor"),
+)
+def brief_mapping_of_a_memory_file(scene: Scene) -> Iterator[None]:
+    scene.share("memfd")
+    yield
+    brief = scene.leader.map(scene.handle, PAGES)
+    scene.leader.store(brief, 8)
+    scene.leader.unmap(brief)
+
+
+@case("stores around a change of protection", exact)
+def protect(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5)
+    scene.leader.protect(window, 1)
+    scene.leader.protect(window, 3)
+    scene.leader.store(window, 6)
+
+
+# Pages that go
+
+
+@case("a store to a page whose entry is dropped (MADV_DONTNEED)", exact, unsure)
+def dont_need(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5)
+    scene.leader.call("madvise", window.at(5), PAGE, _DONTNEED)
+
+
+@case("a store to a page that is reclaimed (MADV_PAGEOUT)", exact, unsure)
+def page_out(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5)
+    scene.leader.call("madvise", window.at(5), PAGE, _PAGEOUT)
+
+
+@case("a page that is given back (MADV_REMOVE)", exact)
+def remove(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.call("madvise", window.at(5), PAGE, _REMOVE)
+
+
+@case("a page that is given back, and is read again", exact)
+def remove_and_load(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.call("madvise", window.at(5), PAGE, _REMOVE)
+    assert scene.leader.load(window, 5) == 0
+
+
+@case("a hole that is punched (fallocate)", settled("touched"))
+def punch(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    yield
+    scene.leader.call("fallocate", scene.handle, _KEEP_AND_PUNCH, 5 * PAGE, 2 * PAGE)
+
+
+@case(
+    "an object that is cut and made longer again (ftruncate)",
+    settled("touched"),
+    settled("touched"),
+)
+def truncate(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    yield
+    scene.leader.truncate(scene.handle, PAGES // 2)
+    scene.leader.truncate(scene.handle, PAGES)
+
+
+# Descriptors, and the kernel
+
+
+@case("pwrite(2) to a memory file", settled("descriptor"))
+def pwrite_to_a_memory_file(scene: Scene) -> Iterator[None]:
+    scene.share("memfd")
+    yield
+    scene.leader.pwrite(scene.handle, 7)
+
+
+@case("pwrite(2) to a file in /dev/shm", settled("touched"))
+def pwrite_to_a_file(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    yield
+    scene.leader.pwrite(scene.handle, 7)
+
+
+@case("asynchronous output (io_submit)", settled("descriptor"))
+def asynchronous_output(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    scene.share("posix")
+    scratch = leader.call("mmap", 0, PAGE, 3, _PRIVATE, -1, 0)
+    leader.begin("call", "io_setup", 4, bytes(8))
+    context = struct.unpack("<q", leader.end()[2][0])[0]
+    # A struct iocb: data, key, rw_flags, opcode (1 is pwrite), reqprio, fildes, buf, nbytes, offset
+    request = struct.pack(
+        "<QIIHHIQQQQII", 0, 0, 0, 1, 0, scene.handle, scratch + 1024, 8, 6 * PAGE, 0, 0, 0
+    )
+    yield
+    leader.ask("poke", scratch, request)
+    leader.ask("poke", scratch + 512, struct.pack("<Q", scratch))
+    leader.ask("poke", scratch + 1024, b"written!")
+    assert leader.call("io_submit", context, 1, scratch + 512) == 1
+    leader.call("io_getevents", context, 1, 1, scratch + 2048, 0)
+
+
+@case("input into a buffer that is registered with io_uring", settled("pinned"))
+def registered_buffer(scene: Scene) -> Iterator[None]:
+    leader, window = scene.leader, scene.share()
+    source = leader.open("/dev/urandom", 0)
+    try:
+        leader.ask("uring", window.at(4), 2 * PAGE)
+    except OSError as error:
+        pytest.skip(f"no io_uring: {error}")
+    yield
+    assert leader.ask("uring_read", source, window.at(5), 8, 1, 1) == 8
+
+
+# Others
+
+
+@case("a write to /proc/PID/mem by a process outside", exact)
+def write_from_outside(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.stage.write_memory(scene.leader.pid, window.at(5), b"from outside")
+
+
+@case("a store by a process outside, which maps the region", settled("foreign"))
+def outside(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    outsider = scene.stage.program()
+    view = outsider.map(outsider.open(scene.path), PAGES)
+    yield
+    outsider.store(view, 6)
+
+
+@case("a store by a process outside, which comes and goes", settled("touched"))
+def outside_briefly(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    outsider = scene.stage.program()
+    yield
+    view = outsider.map(outsider.open(scene.path), PAGES)
+    outsider.store(view, 6)
+    outsider.exit()
+
+
+@case("a write through a descriptor by a process outside", settled("touched"))
+def outside_descriptor(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    outsider = scene.stage.program()
+    theirs = outsider.open(scene.path)
+    yield
+    outsider.pwrite(theirs, 3)
+
+
+@case("a process that uses userfaultfd itself", settled("untracked"), exact)
+def own_userfaultfd(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.ask("protect_itself", window.address, window.bytes)
+    yield
+    scene.leader.store(window, 3)
+
+
+@case("a process that forbids our system calls (seccomp)", exact)
+def filtered(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.ask("forbid", 323, 9, 27)  # userfaultfd, mmap, mincore
+    yield
+    scene.leader.store(window, 3)
+
+
+# Regions
+
+
+@case("a region that is born within the epoch", full)
+def birth(scene: Scene) -> Iterator[None]:
+    scene.share()
+    yield
+    scene.leader.unmap(scene.window)
+    scene.share()
+    scene.leader.store(scene.window, 2)
+
+
+@case("huge pages behind the region's pages (transparent)", exact)
+def huge_pages(scene: Scene) -> Iterator[None]:
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    if not enabled.exists() or "[never]" in enabled.read_text() or "[deny]" in enabled.read_text():
+        pytest.skip("the kernel backs no shared memory with huge pages (shmem_enabled)")
+    scene.share()
+    window = scene.leader.anonymous(2048)
+    scene.leader.call("madvise", window.address, window.bytes, _HUGEPAGE)
+    scene.leader.fill(window)
+    yield
+    scene.leader.store(window, 700)
+
+
+# The document
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
+
+_INTRODUCTION = """\
+# What is guaranteed
+
+**No write is lost.** A page whose content differs from the parent dump is in the dump, whoever
+wrote it and however. What a tracker sees is *exact*. What it cannot vouch for is *suspect*, for a
+reason that stands in the bitmaps, the manifest and the report, and is compared with the parent dump
+*by content*: unchanged pages are left to the parent, so that a suspect costs time, and no space.
+Where there is nothing to compare with, the region is dumped in *full*, and the manifest says why.
+
+Each row is a test, run with every tracker that the machine has
+(`pytest tests/live/test_guarantees.py`); this file is written from the tests
+(`python tests/live/guarantees.py`). After each case comes an epoch with an ordinary store, and
+every dump is restored and compared. `make torture` does all of this at random.
+
+"""
+
+_REST = """
+Beyond these, of each region:
+
+- `audit` in the config compares pages that are called clean all the same; one that changed ends
+  the run.
+- A process outside of the workload that maps a region, and a buffer that is registered with
+  io_uring, can change it while it is dumped: the dump then holds what was read, and the next one
+  what changed since. `strict: true` makes that an error.
+- A process that we may not inspect, and whose user could open the region by its name, counts as
+  one that maps it (`uninspected`). Taken for granted is that the superuser's own services do not
+  write into other programs' memory, and that nobody hands such a process a descriptor by a socket.
+- Memory in huge pages of hugetlbfs is refused.
+
+What this costs while a workload stands is measured by `python benchmarks/soundness.py`.
+"""
+
+
+def document() -> str:
+    """Return what docs/guarantees.md has to be."""
+    head = ["what happens", *TRACKERS, "test"]
+    rows = [head, ["---"] * len(head)]
+    for each in CASES:
+        outcomes = [str(each.outcomes[tracker]) for tracker in TRACKERS]
+        rows.append([each.title, *outcomes, f"`{each.name}`"])
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return _INTRODUCTION + table + _REST
+
+
+def main() -> int:
+    """Write the document, or check it."""
+    if "--check" in sys.argv[1:]:
+        return DOCUMENT.read_text() != document()
+    DOCUMENT.write_text(document())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""No write is lost: every case, with every tracker that the machine has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import guarantees
+import oracle
+import pytest
+from guarantees import CASES, EXACT, FULL, TRACKERS, Case, Scene
+
+from tidemark.files import read_json
+from tidemark.native.probe import probe_tracker
+
+if TYPE_CHECKING:
+    from stage import Stage
+
+    from results import Epoch
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_write_is_lost(stage: Stage, case: Case, tracker: str) -> None:
+    lacking = None if tracker == "content" else probe_tracker(tracker)
+    if lacking:
+        pytest.skip(f"no {tracker}: {lacking}")
+    stage.declared = {"tracker": tracker}
+    scene = Scene(stage)
+    plot = case.plot(scene)
+    next(plot)
+    stage.baseline()
+    with stage.epoch() as epoch:
+        assert next(plot, "the end") == "the end"
+    check(stage, epoch, case, tracker)
+    with stage.epoch() as after:
+        scene.leader.store(scene.window, 2)
+    assert any(2 in r.dirty | r.suspect for r in after.regions.values())
+    for found in stage.verify_all():
+        assert (found["different"], found["missed"]) == (0, 0), found
+
+
+def check(stage: Stage, epoch: Epoch, case: Case, tracker: str) -> None:
+    """Check how the epoch's writes were found."""
+    outcome = case.outcomes[tracker]
+    records = read_json(stage.path(epoch.number, "image") / "manifest.json")["regions"]
+    accounts = {record["shmid"]: record for record in records}
+    reasons = {r.partition(":")[0] for region in epoch.regions.values() for r in region.reasons}
+    if outcome.kind == EXACT:
+        assert reasons == set()
+    elif outcome.kind == FULL:
+        assert any(account["full_reason"] for account in accounts.values())
+    else:
+        assert outcome.reasons <= reasons
+        # A page that is dirty besides is dumped, and there is nothing left to settle.
+        assert any(account["settled"] or account["present"] for account in accounts.values())
+    for number, content in epoch.content.items():
+        changed = oracle.changed(stage.epochs[0].content.get(number, {}), content)
+        assert accounts[number]["present"] + accounts[number]["cleared"] >= len(changed)
+
+
+def test_the_document_says_what_the_tests_say() -> None:
+    assert guarantees.DOCUMENT.read_text() == guarantees.document()
