@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from actors import Window
-from system import PAGE
+from system import PAGE, write_across
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -451,6 +451,13 @@ def truncate(scene: Scene) -> Iterator[None]:
 # Descriptors, and the kernel
 
 
+@case("write(2) to a file in /dev/shm", settled("touched"))
+def write_to_a_file(scene: Scene) -> Iterator[None]:
+    window = scene.share("posix")
+    yield
+    assert scene.leader.call("write", scene.handle, window.at(7), 64) == 64
+
+
 @case("pwrite(2) to a memory file", settled("descriptor"))
 def pwrite_to_a_memory_file(scene: Scene) -> Iterator[None]:
     scene.share("memfd")
@@ -504,6 +511,13 @@ def write_from_outside(scene: Scene) -> Iterator[None]:
     window = scene.share()
     yield
     scene.stage.write_memory(scene.leader.pid, window.at(5), b"from outside")
+
+
+@case("process_vm_writev(2) by a process outside", exact)
+def copy_from_outside(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    write_across(scene.leader.pid, window.at(5), b"from outside")
 
 
 @case("a store by a process outside, which maps the region", settled("foreign"))
@@ -560,6 +574,16 @@ def birth(scene: Scene) -> Iterator[None]:
     scene.leader.unmap(scene.window)
     scene.share()
     scene.leader.store(scene.window, 2)
+
+
+@case("a region that disappears within the epoch", exact)
+def disappearance(scene: Scene) -> Iterator[None]:
+    gone = scene.share()
+    scene.share()
+    yield
+    scene.leader.store(gone, 2)
+    scene.leader.unmap(gone)
+    scene.leader.store(scene.window, 3)
 
 
 @case("huge pages behind the region's pages (transparent)", exact)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from actors import READ_WRITE, Window
-from system import PAGE, is_alive, kill, wait_until
+from system import PAGE, is_alive, kill, wait_until, write_across
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -592,18 +591,3 @@ class Group:
                 each.actor.close(each.files.pop(region))
         self.regions.remove(region)
         del member, c
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Piece(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def write_across(pid: int, address: int, data: bytes) -> None:
-    """Write into another process's memory: process_vm_writev(2)."""
-    ours = _Piece(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data))
-    theirs = _Piece(address, len(data))
-    if _libc.process_vm_writev(pid, ctypes.byref(ours), 1, ctypes.byref(theirs), 1, 0) < 0:
-        raise OSError(ctypes.get_errno(), "process_vm_writev")
