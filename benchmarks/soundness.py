@@ -50,10 +50,7 @@ class Silence:
     def thawing(self) -> None:
         """Forget nothing."""
 
-    def pinned(self, pid: int) -> tuple[()]:
-        """Tell nothing."""
-        del pid
-        return ()
+    pinned = False
 
     def examine(self, regions: Iterable[Region], pids: Iterable[int]) -> dict[int, Testimony]:
         """Say of all regions that nobody touched them."""

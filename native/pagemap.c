@@ -97,6 +97,8 @@ int tm_pagemap_read(int pagemap, const struct tm_view *view, tm_page_visitor *vi
 		int code = tm_pread_all(pagemap, entries, piece * sizeof(entries[0]),
 					(view->start / size + done) * sizeof(entries[0]), error);
 
+		if (code == TM_SHORT) /* of memory without users nothing is read */
+			return tm_fail(error, TM_GONE, "read a pagemap: its memory is gone");
 		if (code != TM_OK)
 			return code;
 		for (uint64_t i = 0; i < piece; i++)

@@ -1,7 +1,9 @@
 /* Requests to the kernel about processes and files that Python has no call for. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -66,5 +68,25 @@ int tm_thread_holds_locks(int tid, bool *ret, struct tm_error *error)
 	/* A list that cannot be read is one that the kernel cannot follow either. */
 	*ret = address && process_vm_readv(tid, &local, 1, &remote, 1, 0) == sizeof(head) &&
 	       ((void *)head.list.next != (void *)address || head.list_op_pending);
+	return TM_OK;
+}
+
+int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error)
+{
+	static const long calls[] = {SYS_madvise,	  SYS_mmap, SYS_mremap, SYS_munmap,
+				     SYS_process_madvise, SYS_shmat};
+	TM_CLEANUP(tm_close) int fd = -1;
+	char text[32] = "";
+	int code = tm_open_proc(tid, "syscall", O_RDONLY, &fd, error);
+	long number;
+
+	if (code != TM_OK)
+		return code;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		return tm_fail_on(error, tid, "read the system call of a thread");
+	number = strtol(text, NULL, 10);
+	*ret = text[0] == 'r'; /* "running": it cannot be told */
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		*ret = *ret || number == calls[i];
 	return TM_OK;
 }

@@ -13,20 +13,13 @@
 #include "internal.h"
 #include "uapi.h"
 
+/*
+ * The entry, and the bit with it, also goes with MADV_DONTNEED, and a load brings back a clean
+ * one. So a userfaultfd, which protects nothing, gives notice of that.
+ */
 static int open_space(struct tm_space *space, struct tm_error *error)
 {
-	(void)space;
-	(void)error;
-	return TM_OK;
-}
-
-/* Every mapping has the bit; there is nothing to register. */
-static int cover(struct tm_space *space, struct tm_span span, struct tm_error *error)
-{
-	(void)space;
-	(void)span;
-	(void)error;
-	return TM_OK;
+	return tm_uffd_open(space, 0, error);
 }
 
 static int clear_soft_dirty(int tid, struct tm_error *error)
@@ -148,7 +141,8 @@ const struct tm_tracker tm_soft_dirty = {
 	.name = "soft-dirty",
 	.probe = probe,
 	.open = open_space,
-	.cover = cover,
+	.cover = tm_uffd_cover,
 	.arm = arm,
 	.scan = scan,
+	.notice = tm_uffd_notice,
 };

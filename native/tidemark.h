@@ -189,6 +189,8 @@ int tm_thread_same_files(int tid, int other, bool *ret, struct tm_error *error);
  * whatever memory they are: get_robust_list(2).
  */
 int tm_thread_holds_locks(int tid, bool *ret, struct tm_error *error);
+/* Whether a thread that stands is within a system call that changes mappings: /proc/TID/syscall. */
+int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error);
 
 /* watch: files that are opened, or written through descriptors */
 
@@ -219,15 +221,17 @@ int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t cou
 /*
  * Adds to `written` the pages of the view that were stored to since the arm, and to
  * `unsure` those that the tracker cannot tell. TM_CHANGED where a part of the view is not
- * covered any more. Both bitmaps must be long enough for the view. With `rearm`, a tracker
- * that can do so forgets in the same breath each write that it reports; soft-dirty cannot.
+ * covered any more, TM_GONE where the memory is being taken down, and then nothing is sure.
+ * Both bitmaps must be long enough for the view. With `rearm`, a tracker that can do so
+ * forgets in the same breath each write that it reports; soft-dirty cannot.
  */
 int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm,
 		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
 enum tm_notice_kind {
 	TM_NOTICE_NONE = 0,
-	TM_NOTICE_MOVED = 1, /* a mapping at `start` was moved, or mapped again: mremap(2) */
-	TM_NOTICE_GIVEN = 2, /* the pages [start, end) were given back: MADV_REMOVE of madvise(2) */
+	TM_NOTICE_MOVED = 1,	/* a mapping at `start` was moved, or mapped again: mremap(2) */
+	TM_NOTICE_GIVEN = 2,	/* the pages [start, end) were given back: madvise(2) */
+	TM_NOTICE_UNMAPPED = 3, /* mappings within [start, end) were taken away: munmap(2) */
 };
 
 struct tm_notice {

@@ -149,6 +149,17 @@ static void sees_writes_that_the_kernel_makes(void)
 	munmap(memory, PAGES * size);
 }
 
+static struct tm_notice await_notice(struct tm_space *space)
+{
+	struct pollfd poll_for = {.fd = tm_space_descriptor(space), .events = POLLIN};
+	struct tm_notice notice;
+	struct tm_error error;
+
+	CHECK(poll(&poll_for, 1, 10000) == 1);
+	CHECK_OK(tm_space_notice(space, &notice, &error));
+	return notice;
+}
+
 static void map_over_a_part(unsigned char *memory, struct check_child *child)
 {
 	size_t size = tm_page_size();
@@ -169,12 +180,17 @@ static void says_that_a_mapping_is_not_covered_any_more(void)
 	struct tm_bitmap *written = tm_bitmap_create(PAGES);
 	struct tm_view replaced = view_of(memory, 10, 1), rest = view_of(memory, 11, PAGES - 11);
 	struct tm_space *space;
+	struct tm_notice notice;
 	struct tm_error error;
 
 	check_start(&child, map_over_a_part, memory);
 	check_stop(child.pid);
 	space = open_armed(child.pid, memory);
-	let_it_store(&child);
+	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
+	CHECK(write(child.go[1], "", 1) == 1);
+	notice = await_notice(space);
+	CHECK(notice.kind == TM_NOTICE_UNMAPPED && notice.start == replaced.start);
+	CHECK(read(child.done[0], &(char){0}, 1) == 1);
 	CHECK(tm_space_scan(space, &replaced, false, written, NULL, &error) == TM_CHANGED);
 	CHECK(error.address == replaced.start);
 	CHECK_OK(tm_space_scan(space, &rest, false, written, NULL, &error));
@@ -291,17 +307,6 @@ static void store_beside(unsigned char *memory, struct check_child *child)
 	check_wait_go(child);
 }
 
-static struct tm_notice await_notice(struct tm_space *space)
-{
-	struct pollfd poll_for = {.fd = tm_space_descriptor(space), .events = POLLIN};
-	struct tm_notice notice;
-	struct tm_error error;
-
-	CHECK(poll(&poll_for, 1, 10000) == 1);
-	CHECK_OK(tm_space_notice(space, &notice, &error));
-	return notice;
-}
-
 static void tells_of_what_no_scan_shows(void)
 {
 	unsigned char *memory = check_share(PAGES);
@@ -321,11 +326,50 @@ static void tells_of_what_no_scan_shows(void)
 	notice = await_notice(space);
 	CHECK(notice.kind == TM_NOTICE_MOVED && notice.start == start + 3 * size);
 	notice = await_notice(space);
+	CHECK(notice.kind == TM_NOTICE_UNMAPPED && notice.end == notice.start + size);
+	notice = await_notice(space);
 	CHECK(notice.kind == TM_NOTICE_GIVEN && notice.start == start + 5 * size);
 	CHECK(notice.end == start + 7 * size);
 	CHECK(read(child.done[0], &(char){0}, 1) == 1); /* it goes on now */
 	CHECK(memory[3 * size] == 7);
 	tm_space_close(space);
+	check_end(&child);
+	munmap(memory, PAGES * tm_page_size());
+}
+
+/* Ends when told, after it has stored. */
+static void store_and_end(unsigned char *memory, struct check_child *child)
+{
+	check_wait_go(child);
+	memory[0] = 9;
+	_exit(0);
+}
+
+static void does_not_take_dead_memory_for_clean(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct check_child child;
+	struct tm_bitmap *written = tm_bitmap_create(PAGES);
+	struct tm_view view = view_of(memory, 0, PAGES);
+	struct tm_space *space;
+	struct tm_event event;
+	struct tm_error error;
+
+	check_start(&child, store_and_end, memory);
+	check_stop(child.pid);
+	space = open_armed(child.pid, memory);
+	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
+	CHECK(write(child.go[1], "", 1) == 1);
+	CHECK_OK(tm_tracee_wait(child.pid, true, &event, &error));
+	CHECK(event.kind == TM_EVENT_EXITING);
+	CHECK_OK(tm_space_scan(space, &view, false, written, NULL, &error));
+	CHECK(tm_bitmap_count(written) == 1);
+	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
+	CHECK_OK(tm_tracee_wait(child.pid, true, &event, &error));
+	CHECK(event.kind == TM_EVENT_ENDED);
+	CHECK(tm_space_scan(space, &view, true, written, NULL, &error) == TM_GONE);
+	tm_space_close(space);
+	tm_bitmap_destroy(written);
 	check_end(&child);
 	munmap(memory, PAGES * tm_page_size());
 }
@@ -346,5 +390,6 @@ int main(void)
 	tells_which_pages_the_page_table_holds();
 	tells_which_pages_the_object_holds();
 	tells_of_what_no_scan_shows();
+	does_not_take_dead_memory_for_clean();
 	return 0;
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from actors import Window
-from system import PAGE, write_across
+from system import PAGE, shows, state, wait_until, write_across
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +82,12 @@ class Scene:
             self.handle, self.window = made, leader.map(made, PAGES)
         leader.fill(self.window)
         return self.window
+
+    def free_address(self, pages: int) -> int:
+        """Return where a mapping can be made that has room to grow to ``pages``."""
+        address = self.leader.call("mmap", 0, pages * PAGE, 0, _PRIVATE, -1, 0)
+        self.leader.call("munmap", address, pages * PAGE)
+        return address
 
     def part(self, first: int, count: int) -> Window:
         """Return a part of the mapping."""
@@ -314,6 +320,43 @@ def grow(scene: Scene) -> Iterator[None]:
     scene.leader.store(grown, 20)
 
 
+@case("a store to a mapping that grows where it stands, and shrinks", settled("unmapped"))
+def grow_and_shrink(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    small = scene.leader.map(scene.handle, 8, address=scene.free_address(PAGES))
+    yield
+    grown = scene.leader.remap(small, PAGES, 0)
+    scene.leader.store(grown, 20)
+    scene.leader.remap(grown, 8, 0)
+
+
+@case("a store to a mapping that grows where it stands, before an exec", settled("exec"))
+def grow_and_execute(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    child = scene.leader.fork()
+    child.unmap(scene.window)
+    small = child.map(scene.handle, 8, address=scene.free_address(PAGES))
+    yield
+    child.store(child.remap(small, PAGES, 0), 20)
+    child.execute()
+
+
+@case("a kill while a mapping is taken away that had grown where it stood", settled("unheard"))
+def kill_within_unmap(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    child = scene.leader.fork()
+    small = child.map(scene.handle, 8, address=scene.free_address(PAGES))
+    yield
+    grown = child.remap(small, PAGES, 0)
+    child.store(grown, 20)
+    with scene.stage.keeper_held():
+        child.begin("call", "munmap", grown.at(8), (PAGES - 8) * PAGE)
+        wait_until(lambda: not shows(child.pid, grown.at(8)), "the mapping's end")
+        scene.stage.kill(child)
+        wait_until(lambda: state(child.pid) == "t", "the child's last stop")
+    scene.leader.reap(child)
+
+
 @case("a store to a mapping that shrinks", settled("unmapped"))
 def shrink(scene: Scene) -> Iterator[None]:
     window = scene.share()
@@ -472,7 +515,7 @@ def pwrite_to_a_file(scene: Scene) -> Iterator[None]:
     scene.leader.pwrite(scene.handle, 7)
 
 
-@case("asynchronous output (io_submit)", settled("descriptor"))
+@case("asynchronous output (io_submit)", settled("descriptor", "pinned"))
 def asynchronous_output(scene: Scene) -> Iterator[None]:
     leader = scene.leader
     scene.share("posix")
@@ -501,6 +544,30 @@ def registered_buffer(scene: Scene) -> Iterator[None]:
         pytest.skip(f"no io_uring: {error}")
     yield
     assert leader.ask("uring_read", source, window.at(5), 8, 1, 1) == 8
+
+
+@case("input that is under way when an epoch begins (io_uring)", settled("pinned"))
+def ring_under_way(scene: Scene) -> Iterator[None]:
+    leader, window = scene.leader, scene.share()
+    leader.begin("call", "pipe2", bytes(8), 0)
+    out, into = struct.unpack("<ii", leader.end()[2][0])
+    try:
+        leader.ask("uring", 0, 0)
+    except OSError as error:
+        pytest.skip(f"no io_uring: {error}")
+    leader.ask("uring_read", out, window.at(3), 8, 0, 0)
+    yield
+    leader.call("write", into, b"tidemark", 8)
+    wait_until(lambda: leader.load(window, 3) == int.from_bytes(b"tidemark", "little"), "input")
+
+
+@case("a process that may have direct input under way (io_submit)", settled("pinned"))
+def direct_input(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.begin("call", "io_setup", 4, bytes(8))
+    scene.leader.end()
+    yield
+    scene.leader.store(window, 3)
 
 
 # Others
@@ -624,9 +691,10 @@ Beyond these, of each region:
 
 - `audit` in the config compares pages that are called clean all the same; one that changed ends
   the run.
-- A process outside of the workload that maps a region, and a buffer that is registered with
-  io_uring, can change it while it is dumped: the dump then holds what was read, and the next one
-  what changed since. `strict: true` makes that an error.
+- A process outside of the workload that maps a region, and asynchronous input (a buffer that is
+  registered with io_uring, a direct read that is under way) can change it while it is dumped: the
+  dump then holds what was read, and the next one what changed since. `strict: true` makes that an
+  error.
 - A process that we may not inspect, and whose user could open the region by its name, counts as
   one that maps it (`uninspected`). Taken for granted is that the superuser's own services do not
   write into other programs' memory, and that nobody hands such a process a descriptor by a socket.

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -309,6 +310,15 @@ class Stage:
             shutil.rmtree(entry)
 
     # The end
+
+    @contextmanager
+    def keeper_held(self) -> Iterator[None]:
+        """Have the keeper do nothing meanwhile."""
+        system.kill(self.keeper["pid"], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            system.kill(self.keeper["pid"], signal.SIGCONT)
 
     def stop(self) -> None:
         """Tell the keeper to end, and wait until it has."""

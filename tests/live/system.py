@@ -70,6 +70,15 @@ def maps(pid: int) -> str:
     return "\n".join(kept)
 
 
+def shows(pid: int, address: int) -> bool:
+    """Return whether a process maps anything at an address."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        start, _, end = line.split(maxsplit=1)[0].partition("-")
+        if int(start, 16) <= address < int(end, 16):
+            return True
+    return False
+
+
 def marked(mark: str) -> list[int]:
     """Return the processes that have ``mark`` in their environment; no zombies."""
     found = []

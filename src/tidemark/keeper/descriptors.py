@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tidemark.keeper.region import Region
-    from tidemark.native.space import Span
 
 _RING = "anon_inode:[io_uring]"
-_ASYNCHRONOUS_OUTPUT = "/[aio]"
+_CONTEXT = "/[aio]"
 """How the rings of io_uring(7) and of io_setup(2) are called where they are mapped."""
-
-_EVERYTHING: Span = (0, 1 << 64)
 
 
 @dataclass
@@ -31,12 +28,14 @@ class Holdings:
     """What processes have open.
 
     ``unseen`` are the numbers of the regions that one of them can write without anybody's being
-    told of it; ``pinned`` are, by pid, the addresses to which the kernel may write on its behalf
-    without looking at its page table.
+    told of it. Where ``pinned``, the kernel may write pages on its behalf without looking at its
+    page table: it holds on to buffers that are registered with io_uring, and to those of a direct
+    read (O_DIRECT) until the device is done with them. Which pages these are is not told: what
+    mapped them may have been moved since, or taken away.
     """
 
     unseen: set[int] = field(default_factory=set)
-    pinned: dict[int, list[Span]] = field(default_factory=dict)
+    pinned: bool = False
 
 
 def holdings(pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
@@ -47,11 +46,11 @@ def holdings(pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
     files = {region.identity[:2]: region for region in regions if region.kind in {"memfd", "posix"}}
     found = Holdings()
     for pid in pids:
-        rings = 0
-        for tid in file_tables(pid):
-            rings += _look_at_table(pid, tid, files, found)
-        if not rings and _maps(pid, _RING):
-            _note_unknown_ring(pid, files.values(), found)
+        rings = sum(_look_at_table(pid, tid, files, found) for tid in file_tables(pid))
+        asynchronous = _maps(pid, _RING, _CONTEXT)
+        if not rings and _RING in asynchronous:
+            _note_unknown_ring(files.values(), found)
+        found.pinned |= _CONTEXT in asynchronous  # what is under way in it is not told
     return found
 
 
@@ -68,7 +67,7 @@ def _look_at_table(
                 found.unseen.add(region.number)
         elif status.st_dev == _anonymous_device() and _is_ring(tid, number):
             rings += 1
-            _look_at_ring(pid, f"/proc/{tid}/fdinfo/{number}", files.values(), found)
+            _look_at_ring(f"/proc/{tid}/fdinfo/{number}", files.values(), found)
     return rings
 
 
@@ -84,10 +83,10 @@ def _writes_unseen(region: Region, pid: int, tid: int, number: int) -> bool:
         return False
     if region.kind == "memfd" or flags & os.O_NOATIME:
         return True
-    return _maps(pid, _ASYNCHRONOUS_OUTPUT)
+    return bool(_maps(pid, _CONTEXT))
 
 
-def _look_at_ring(pid: int, path: str, files: Iterable[Region], found: Holdings) -> None:
+def _look_at_ring(path: str, files: Iterable[Region], found: Holdings) -> None:
     """Note what a ring of io_uring(7) holds: files that have no descriptor, and buffers."""
     try:
         fields = dict(
@@ -95,32 +94,15 @@ def _look_at_ring(pid: int, path: str, files: Iterable[Region], found: Holdings)
         )
         if int(fields["UserFiles"]):
             found.unseen.update(region.number for region in files if region.kind == "memfd")
-        if int(fields["UserBufs"]):
-            found.pinned.setdefault(pid, []).extend(_buffers(path))
+        under_way = int(fields["CachedSqHead"]) != int(fields["CachedCqTail"])
+        found.pinned |= under_way or int(fields["UserBufs"]) > 0
     except (OSError, KeyError, ValueError):  # the kernel tells nothing while the ring is in use
-        _note_unknown_ring(pid, files, found)
+        _note_unknown_ring(files, found)
 
 
-def _buffers(path: str) -> list[Span]:
-    """Return the addresses of the buffers that are registered with a ring.
-
-    :raises ValueError: when the kernel lists them in an unknown way
-    """
-    text = Path(path).read_text().partition("UserBufs:")[2]
-    spans = []
-    for line in text.splitlines()[1:]:
-        if not line.startswith(" "):
-            break
-        where = line.partition(":")[2].strip()
-        if where != "<none>":
-            address, _, length = where.partition("/")
-            spans.append((int(address, 16), int(address, 16) + int(length)))
-    return spans
-
-
-def _note_unknown_ring(pid: int, files: Iterable[Region], found: Holdings) -> None:
+def _note_unknown_ring(files: Iterable[Region], found: Holdings) -> None:
     found.unseen.update(region.number for region in files if region.kind == "memfd")
-    found.pinned.setdefault(pid, []).append(_EVERYTHING)
+    found.pinned = True
 
 
 def _is_ring(tid: int, number: int) -> bool:
@@ -140,14 +122,15 @@ def _anonymous_device() -> int:
         os.close(descriptor)
 
 
-def _maps(pid: int, name: str) -> bool:
-    """Return whether a process maps a file whose name begins with ``name``."""
+def _maps(pid: int, *names: str) -> set[str]:
+    """Return those of ``names`` with which the name of a file begins that a process maps."""
     for tid in proc.thread_ids(pid):
         try:
-            return any(mapping.name.startswith(name) for mapping in shared_mappings(tid))
+            mapped = shared_mappings(tid)
         except NativeError:
             continue  # this thread has ended, another may live
-    return False
+        return {name for name in names if any(m.name.startswith(name) for m in mapped)}
+    return set()
 
 
 def file_tables(pid: int) -> list[int]:

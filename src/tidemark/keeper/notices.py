@@ -1,4 +1,4 @@
-"""What the tracker tells while the workload runs: mappings that are moved, pages given back.
+"""What the tracker tells while the workload runs: mappings moved or taken away, pages given back.
 
 The thread that does so waits until we have been told.
 """

@@ -73,9 +73,13 @@ class Region:
             bitmap.grow(self.pages)
             bitmap.set(first, count)
 
+    def suspect_from(self, reason: str, first: int) -> None:
+        """Mark the pages from ``first`` on as not vouched for."""
+        self.suspect(reason, first, self.pages - first)
+
     def suspect_all(self, reason: str) -> None:
         """Mark every page as not vouched for."""
-        self.suspect(reason, 0, self.pages)
+        self.suspect_from(reason, 0)
 
     def grow(self, pages: int) -> None:
         """Note that the object has at least ``pages`` pages."""

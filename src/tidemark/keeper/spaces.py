@@ -9,13 +9,14 @@ from tidemark.keeper import suspicion
 from tidemark.keeper.views import common, difference
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import (
+    PAGE_SIZE,
     ChangedError,
     ForbiddenError,
     LackingError,
     ProcessGoneError,
     TracedError,
 )
-from tidemark.native.space import Space
+from tidemark.native.space import Deed, Notice, Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ class AddressSpace:
         What the tracker cannot have seen is marked as suspect in the region.
         """
         for view in difference(self.views, current):
-            view.region.suspect(suspicion.UNMAPPED, view.page, view.count)
+            self._suspect_unmapped(view)
         for view in difference(current, self.views):
             view.region.suspect(suspicion.NEW_MAPPING, view.page, view.count)
         known = common(current, self.views)
@@ -121,9 +122,28 @@ class AddressSpace:
         """Report to ``note`` what was written since the last scan to what is watched."""
         if self.space is None:
             return
-        self.watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
-        if self.tracker != ATOMIC:
-            self.space.arm([(view.start, view.end) for view in self.watched])
+        try:
+            watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
+            if self.tracker != ATOMIC:
+                self.space.arm([(view.start, view.end) for view in watched])
+            self.watched = watched
+        except ProcessGoneError:
+            self.give_up(suspicion.VANISHED)
+
+    def _suspect_unmapped(self, part: View) -> None:
+        """Suspect what a part of a known view showed, and what stood behind it if it was longer."""
+        if any(view.end == part.end for view in self.views):
+            part.region.suspect_from(suspicion.UNMAPPED, part.page)
+        else:
+            part.region.suspect(suspicion.UNMAPPED, part.page, part.count)
+
+    def give_up(self, reason: str) -> None:
+        """Suspect all that may have been written through the known views: nobody can look any more.
+
+        They may have been longer: of mremap(2) that moves nothing nobody is told.
+        """
+        for view in self.views:
+            view.region.suspect_from(reason, view.page)
 
     def suspect(self, reason: str, start: int = 0, end: int = 1 << 64) -> None:
         """Suspect what the known views between two addresses show."""
@@ -135,15 +155,31 @@ class AddressSpace:
     def hear(self) -> None:
         """Take note of what was done to mappings and will not show in a scan."""
         while self.space is not None and (notice := self.space.notice()) is not None:
+            if notice.deed is Deed.UNMAPPED:
+                self._hear_unmapped(notice)
+                continue
             for view in self.views:
                 if not view.start <= notice.start < view.end:
                     continue
-                if notice.moved:
+                if notice.deed is Deed.MOVED:
                     # The new mapping was not watched, and may be gone before we look.
                     view.region.suspect_all(suspicion.NEW_MAPPING)
                 else:
                     part = view.part(notice.start, notice.end)
                     view.region.note_written(part.page, part.count)
+
+    def _hear_unmapped(self, notice: Notice) -> None:
+        """Suspect what was unmapped between known views: one may have been longer.
+
+        That the views themselves are gone will be seen.
+        """
+        ordered = sorted(self.views, key=lambda view: view.start)
+        limits = [view.start for view in ordered[1:]] + [1 << 64]
+        for view, limit in zip(ordered, limits, strict=True):
+            start, end = max(view.end, notice.start), min(limit, notice.end)
+            if start < end:
+                first = view.page + (start - view.start) // PAGE_SIZE
+                view.region.suspect(suspicion.UNMAPPED, first, (end - start) // PAGE_SIZE)
 
     def present(self, view: View) -> Bitmap:
         """Return the pages of a view that the page table holds; none where it is not known."""

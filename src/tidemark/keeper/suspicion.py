@@ -26,8 +26,12 @@ VANISHED = "vanished"
 LOCK = "lock"
 """A thread ended that held a robust lock: the kernel then marks the lock, wherever it is."""
 
+UNHEARD = "unheard"
+"""A thread was killed while it changed mappings: what it did may not have been told."""
+
 PINNED = "pinned"
-"""The kernel may write it on a process's behalf: a buffer is registered with io_uring(7)."""
+"""The kernel may write it on a process's behalf: for a buffer that is registered with io_uring(7),
+or a direct read that is under way."""
 
 TOUCHED = "touched"
 """The object was opened or mapped anew, or read or written through a descriptor."""

@@ -29,7 +29,7 @@ from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
-from tidemark.native.process import holds_locks, same_space
+from tidemark.native.process import changes_mappings, holds_locks, same_space
 
 if TYPE_CHECKING:
     from tidemark.keeper.tree import Process, Thread, Tree
@@ -39,6 +39,10 @@ _REASONS = {
     Testimony.WRITABLE: suspicion.DESCRIPTOR,
     Testimony.UNKNOWN: suspicion.UNWITNESSED,
 }
+
+
+Views = dict[int, list[tuple[Mapping, View]]]
+"""By pid, what each process maps."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Tracking:
         self.regions[mapping.identity] = region
         return region
 
-    def _view_all(self, tree: Tree) -> dict[int, list[tuple[Mapping, View]]]:
+    def _view_all(self, tree: Tree) -> Views:
         """Return, by pid, what each process maps now; forget the regions that nobody maps."""
         for region in self.regions.values():
             region.mapped = False
@@ -169,9 +173,8 @@ class Tracking:
             self._active = True
         for region in self.regions.values():
             region.begin_epoch()
-        for process in tree.in_order():
-            for start, end in self._witness.pinned(process.pid):
-                self._space_of(process).suspect(suspicion.PINNED, start, end)
+            if self._witness.pinned:
+                region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
 
     def collect(self, tree: Tree) -> list[ScannedView]:
@@ -187,7 +190,7 @@ class Tracking:
             self._hear(region, testimony[region.number])
         scanned: list[ScannedView] = []
         for process in tree.in_order():
-            scanned += self._scan(process, views[process.pid])
+            scanned += self._scan(process, views)
         for region in self.regions.values():
             region.stored = region.written.copy()
             if self.tracker != ATOMIC:
@@ -230,10 +233,11 @@ class Tracking:
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
         return outside_writers(tree.processes, self._classifier, self.in_order())
 
-    def _scan(self, process: Process, found: list[tuple[Mapping, View]]) -> list[ScannedView]:
+    def _scan(self, process: Process, views: Views) -> list[ScannedView]:
         space = self._space_of(process)
-        if process.pid != min(space.users):
+        if process.pid != _speaker(space, views):
             return []  # one scan is enough for those that share it
+        found = views[process.pid]
         written = {view: Bitmap(view.region.pages) for _, view in found}
 
         def note(part: View, pages: Bitmap) -> None:
@@ -248,13 +252,13 @@ class Tracking:
             for mapping, view in found
         ]
 
-    def _arm_all(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> None:
+    def _arm_all(self, tree: Tree, views: Views) -> None:
         armed = 0
         for region in self.regions.values():
             region.plan_arming()
         for process in tree.in_order():
             space = self._space_of(process)
-            if process.pid == min(space.users):
+            if process.pid == _speaker(space, views):
                 armed += self._arm(tree, space, [view for _, view in views[process.pid]])
         self._armed = {"mappings": sum(map(len, views.values())), "pages_armed": armed}
         self._witness.begin(self.regions.values(), tree.processes)
@@ -280,7 +284,7 @@ class Tracking:
         elif testimony in _REASONS:
             region.suspect_all(_REASONS[testimony])
 
-    def _refresh_data(self, tree: Tree, views: dict[int, list[tuple[Mapping, View]]]) -> None:
+    def _refresh_data(self, tree: Tree, views: Views) -> None:
         """Find out which pages of each region hold data."""
         for region in self.regions.values():
             if not region.read_data():
@@ -304,14 +308,27 @@ class Tracking:
                 space.arm(views, thread)
 
     def leaving(self, thread: Thread) -> None:
-        """Suspect what the kernel may mark when a thread ends that holds robust locks."""
-        if self._active and self.tracker != suspicion.CONTENT and _holds_locks(thread):
-            self._space_of(thread.process).suspect(suspicion.LOCK)
+        """Suspect what the end of a thread may hide.
+
+        The kernel marks the robust locks that it holds; and one that is killed while it changes
+        mappings does not wait until the tracker's notice of that has been heard.
+        """
+        if not self._active or self.tracker == suspicion.CONTENT:
+            return
+        space = self._space_of(thread.process)
+        if _holds_locks(thread):
+            space.suspect(suspicion.LOCK)
+        if _changes_mappings(thread):
+            space.give_up(suspicion.UNHEARD)
 
     def exiting(self, process: Process) -> None:
         """Scan a process whose memory is about to be taken down."""
         space = self._space_of(process)
-        if self._active and space.users == {process.pid} and self.tracker != suspicion.CONTENT:
+        if space.users != {process.pid}:
+            # The memory lives on in another process, which may give it up before this has ended.
+            space.users.discard(process.pid)
+            del self._spaces[process.pid]
+        elif self._active and self.tracker != suspicion.CONTENT:
             views = [view for _, view in self._views(process)]
             space.scan(views, _note_ended)
             space.close()
@@ -335,12 +352,20 @@ class Tracking:
         space.users.discard(process.pid)
         if space.users:
             return  # the memory lives on in the process that lent it
-        space.suspect(reason)
+        space.give_up(reason)
         space.close()
 
 
 def _is_touched(testimony: dict[int, Testimony]) -> bool:
     return any(told is not Testimony.UNTOUCHED for told in testimony.values())
+
+
+def _speaker(space: AddressSpace, views: Views) -> int:
+    """Return the process that stands for all that share an address space.
+
+    One that was killed just now shows nothing any more.
+    """
+    return min((pid for pid in space.users if views.get(pid)), default=min(space.users))
 
 
 def _note_ended(view: View, written: Bitmap) -> None:
@@ -352,6 +377,13 @@ def _holds_locks(thread: Thread) -> bool:
         return holds_locks(thread.tid)
     except NativeError:
         return False  # it is gone
+
+
+def _changes_mappings(thread: Thread) -> bool:
+    try:
+        return changes_mappings(thread.tid)
+    except NativeError:
+        return True  # it cannot be told
 
 
 def _share(process: Process, parent: Process) -> bool:

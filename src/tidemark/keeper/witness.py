@@ -25,10 +25,9 @@ from tidemark.native.process import forget_access
 from tidemark.native.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from tidemark.keeper.region import Region
-    from tidemark.native.space import Span
 
 
 class Testimony(Enum):
@@ -93,9 +92,10 @@ class Witness:
     def _take_written(self) -> set[int] | None:
         return self._watch.written() if self._watch is not None else None
 
-    def pinned(self, pid: int) -> Sequence[Span]:
-        """Return where the kernel may write for a process, as it was when the watch began."""
-        return self._held.pinned.get(pid, ())
+    @property
+    def pinned(self) -> bool:
+        """Whether the kernel may write for a process, as it was when the watch began."""
+        return self._held.pinned
 
     def examine(self, regions: Iterable[Region], pids: Iterable[int]) -> dict[int, Testimony]:
         """Return, by region number, what can be said; the processes ``pids`` stand again."""

@@ -57,3 +57,14 @@ def holds_locks(tid: int) -> bool:
     holds = ffi.new("bool *")
     check(lib.tm_thread_holds_locks(tid, holds, error), error)
     return bool(holds[0])
+
+
+def changes_mappings(tid: int) -> bool:
+    """Return whether thread ``tid``, which stands, is within a call such as munmap(2).
+
+    :raises ProcessGoneError: when it has ended
+    """
+    error = new_error()
+    changes = ffi.new("bool *")
+    check(lib.tm_thread_changes_mappings(tid, changes, error), error)
+    return bool(changes[0])

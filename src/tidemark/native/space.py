@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemark.native.library import check, ffi, lib, new_error
@@ -19,10 +20,18 @@ View = tuple[int, int, int]
 """Start and end address, and the page of the region that the start shows."""
 
 
-class Notice(NamedTuple):
-    """Either a mapping at ``start`` was moved or mapped again, or [start, end) was given back."""
+class Deed(Enum):
+    """What can be done to mappings and does not show in a scan."""
 
-    moved: bool
+    MOVED = lib.TM_NOTICE_MOVED
+    GIVEN = lib.TM_NOTICE_GIVEN
+    UNMAPPED = lib.TM_NOTICE_UNMAPPED
+
+
+class Notice(NamedTuple):
+    """A mapping at ``start`` was moved or mapped again, or [start, end) given back or unmapped."""
+
+    deed: Deed
     start: int
     end: int
 
@@ -69,6 +78,7 @@ class Space:
 
         :param rearm: forget each write as it is reported, where the tracker can (uffd-wp)
         :raises ChangedError: when a part of the view is not covered any more
+        :raises ProcessGoneError: when the memory is gone; then nothing is sure
         """
         error = new_error()
         raw = ffi.new("struct tm_view *", view)
@@ -96,4 +106,4 @@ class Space:
         check(lib.tm_space_notice(self._handle, notice, error), error)
         if notice.kind == lib.TM_NOTICE_NONE:
             return None
-        return Notice(notice.kind == lib.TM_NOTICE_MOVED, notice.start, notice.end)
+        return Notice(Deed(notice.kind), notice.start, notice.end)

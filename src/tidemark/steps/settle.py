@@ -28,7 +28,7 @@ NOT_TRACKED = "the region was not tracked from the beginning of the epoch"
 _UNSTEADY = {
     suspicion.FOREIGN: "a process outside of the workload may write it",
     suspicion.UNINSPECTED: "a process that may not be inspected could have opened it",
-    suspicion.PINNED: "the kernel may write it for a process that registered it with io_uring",
+    suspicion.PINNED: "the kernel may write it, by asynchronous input, for a process that maps it",
 }
 
 
