@@ -406,12 +406,30 @@ def dont_need(scene: Scene) -> Iterator[None]:
     scene.leader.call("madvise", window.at(5), PAGE, _DONTNEED)
 
 
+@case("the same, and the page is read again", exact, unsure)
+def dont_need_and_load(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5)
+    scene.leader.call("madvise", window.at(5), PAGE, _DONTNEED)
+    assert scene.leader.load(window, 5)
+
+
 @case("a store to a page that is reclaimed (MADV_PAGEOUT)", exact, unsure)
 def page_out(scene: Scene) -> Iterator[None]:
     window = scene.share()
     yield
     scene.leader.store(window, 5)
     scene.leader.call("madvise", window.at(5), PAGE, _PAGEOUT)
+
+
+@case("the same, and the page is read again ", exact, unsure)
+def page_out_and_load(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.store(window, 5)
+    scene.leader.call("madvise", window.at(5), PAGE, _PAGEOUT)
+    assert scene.leader.load(window, 5)
 
 
 @case("a page that is given back (MADV_REMOVE)", exact)
