@@ -124,6 +124,16 @@ struct tm_space {
 	int uffd;		  /* the target's userfaultfd, held by us alone */
 };
 
+/*
+ * A userfaultfd of the target for writes to shared memory, with `features` besides; it also gives
+ * notice of what is done to mappings and no scan shows. The target's thread must stand.
+ */
+int tm_uffd_open(struct tm_space *space, uint64_t features, struct tm_error *error);
+/* One of this process, without notices. */
+int tm_uffd_open_own(struct tm_space *space, uint64_t features, struct tm_error *error);
+int tm_uffd_cover(struct tm_space *space, struct tm_span span, struct tm_error *error);
+int tm_uffd_notice(struct tm_space *space, struct tm_notice *ret, struct tm_error *error);
+
 extern const struct tm_tracker tm_uffd_wp;
 extern const struct tm_tracker tm_soft_dirty;
 

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -291,17 +290,6 @@ static void store_beside(unsigned char *memory, struct check_child *child)
 	check_wait_go(child);
 }
 
-static struct tm_notice await_notice(struct tm_space *space)
-{
-	struct pollfd poll_for = {.fd = tm_space_descriptor(space), .events = POLLIN};
-	struct tm_notice notice;
-	struct tm_error error;
-
-	CHECK(poll(&poll_for, 1, 10000) == 1);
-	CHECK_OK(tm_space_notice(space, &notice, &error));
-	return notice;
-}
-
 static void tells_of_what_no_scan_shows(void)
 {
 	unsigned char *memory = check_share(PAGES);
@@ -318,9 +306,9 @@ static void tells_of_what_no_scan_shows(void)
 	CHECK(notice.kind == TM_NOTICE_NONE);
 	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
 	CHECK(write(child.go[1], "", 1) == 1);
-	notice = await_notice(space);
+	notice = check_notice(space);
 	CHECK(notice.kind == TM_NOTICE_MOVED && notice.start == start + 3 * size);
-	notice = await_notice(space);
+	notice = check_notice(space);
 	CHECK(notice.kind == TM_NOTICE_GIVEN && notice.start == start + 5 * size);
 	CHECK(notice.end == start + 7 * size);
 	CHECK(read(child.done[0], &(char){0}, 1) == 1); /* it goes on now */

@@ -1,0 +1,159 @@
+/*
+ * A userfaultfd of another process: made by a system call of its own, held by us alone. So
+ * when we go the target runs on untouched: Documentation/admin-guide/mm/userfaultfd.rst.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "uapi.h"
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+/*
+ * USER_MODE_ONLY needs no privilege. It does not narrow what is seen: in asynchronous mode
+ * the kernel's own writes (read(2) into the page) are resolved without user space.
+ */
+static const uint64_t uffd_flags = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY;
+
+static const uint64_t basic_features =
+	UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+
+/*
+ * REMAP: mremap(2) can show the pages of a mapping a second time, and that mapping may be gone
+ * when we look. REMOVE: a page that was given back and only read since is zero, but still has
+ * its protection.
+ */
+static const uint64_t notice_features = UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE;
+
+static int enable(int uffd, uint64_t features, struct tm_error *error)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = basic_features | features};
+
+	if (ioctl(uffd, UFFDIO_API, &api) == 0)
+		return TM_OK;
+	if (errno == EINVAL)
+		return tm_fail(error, TM_UNSUPPORTED,
+			       "the kernel has no %swrite-protection of shared memory",
+			       features & UFFD_FEATURE_WP_ASYNC ? "asynchronous " : "");
+	return tm_fail(error, TM_SYSTEM, "UFFDIO_API");
+}
+
+int tm_uffd_cover(struct tm_space *space, struct tm_span span, struct tm_error *error)
+{
+	struct uffdio_register request = {
+		.range = {.start = span.start, .len = span.end - span.start},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl(space->uffd, UFFDIO_REGISTER, &request) == 0)
+		return TM_OK;
+	if (errno == EBUSY)
+		tm_fail(error, TM_TRACED, "UFFDIO_REGISTER: another userfaultfd holds it");
+	else
+		tm_fail_on(error, space->thread.tid, "UFFDIO_REGISTER");
+	error->pid = space->thread.tid;
+	error->address = span.start;
+	return error->code;
+}
+
+int tm_uffd_notice(struct tm_space *space, struct tm_notice *ret, struct tm_error *error)
+{
+	struct uffd_msg message;
+	ssize_t size;
+
+	do /* a signal that is pending ends even a read that does not wait */
+		size = read(space->uffd, &message, sizeof(message));
+	while (size < 0 && errno == EINTR);
+	if (size < 0 && errno == EAGAIN)
+		return TM_OK;
+	if (size != sizeof(message))
+		return tm_fail_on(error, space->thread.tid, "read from the userfaultfd");
+	if (message.event == UFFD_EVENT_REMAP)
+		*ret = (struct tm_notice){.kind = TM_NOTICE_MOVED, .start = message.arg.remap.from};
+	if (message.event == UFFD_EVENT_REMOVE)
+		*ret = (struct tm_notice){.kind = TM_NOTICE_GIVEN,
+					  .start = message.arg.remove.start,
+					  .end = message.arg.remove.end};
+	return TM_OK;
+}
+
+/* Takes over a descriptor that stands in the target: pidfd_getfd(2). */
+static int take_descriptor(const struct tm_space *space, int remote, int *ret,
+			   struct tm_error *error)
+{
+	/* A process whose first thread has ended is reached through another (Linux 6.9). */
+	TM_CLEANUP(tm_close)
+	int pidfd = (int)syscall(SYS_pidfd_open, space->thread.tid, PIDFD_THREAD);
+
+	if (pidfd < 0 && errno == EINVAL)
+		pidfd = (int)syscall(SYS_pidfd_open, space->thread.pid, 0);
+	if (pidfd < 0)
+		return tm_fail_on(error, space->thread.tid, "pidfd_open");
+	*ret = (int)syscall(SYS_pidfd_getfd, pidfd, remote, 0);
+	return *ret < 0 ? tm_fail_on(error, space->thread.tid, "pidfd_getfd") : TM_OK;
+}
+
+/* What a system call in the target answered, as an error of ours. */
+static int refused(const struct tm_space *space, int64_t result, struct tm_error *error)
+{
+	errno = (int)-result;
+	if (errno == ENOSYS)
+		return tm_fail(error, TM_UNSUPPORTED, "the kernel has no userfaultfd");
+	return tm_fail_on(error, space->thread.tid, "userfaultfd in the target");
+}
+
+/* Makes the target create a userfaultfd, takes it over, and leaves none behind. */
+static int create_in_target(struct tm_space *space, struct tm_injection *injection,
+			    struct tm_error *error)
+{
+	const struct tm_call create = {.number = SYS_userfaultfd,
+				       .arguments = {uffd_flags},
+				       .undo = {.number = SYS_close, .of_result = true}};
+	struct tm_call close_it = {.number = SYS_close, .undo.number = -1};
+	struct tm_error second;
+	int64_t remote, result;
+	int code = tm_injection_call(injection, &create, &remote, error);
+
+	if (code != TM_OK)
+		return code;
+	if (remote < 0)
+		return refused(space, remote, error);
+	close_it.arguments[0] = (uint64_t)remote;
+	code = take_descriptor(space, (int)remote, &space->uffd, error);
+	if (code != TM_OK) {
+		/* It must not stay there; the first failure is the one to report. */
+		(void)tm_injection_call(injection, &close_it, &result, &second);
+		return code;
+	}
+	return tm_injection_call(injection, &close_it, &result, error);
+}
+
+int tm_uffd_open(struct tm_space *space, uint64_t features, struct tm_error *error)
+{
+	struct tm_injection injection;
+	int code = tm_injection_begin(&injection, space->thread, error);
+
+	if (code != TM_OK)
+		return code;
+	code = create_in_target(space, &injection, error);
+	tm_injection_end(&injection);
+	return code == TM_OK ? enable(space->uffd, features | notice_features, error) : code;
+}
+
+int tm_uffd_open_own(struct tm_space *space, uint64_t features, struct tm_error *error)
+{
+	space->uffd = (int)syscall(SYS_userfaultfd, uffd_flags);
+	if (space->uffd < 0)
+		return refused(space, -errno, error);
+	return enable(space->uffd, features, error);
+}
