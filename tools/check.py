@@ -46,7 +46,11 @@ def checks() -> list[Check]:
         Check("style", "snakemake --lint", "snakemake --lint"),
         Check("style", "generated config files", "python -m tidemark.config.generate --check"),
         # Modules of the same name cannot be checked at once.
-        Check("style", "mypy", "mypy && mypy tests/workflow/conftest.py && mypy tests/kernels/conftest.py"),
+        Check(
+            "style",
+            "mypy",
+            "mypy && mypy tests/workflow/conftest.py && mypy tests/kernels/conftest.py",
+        ),
         *_native("native", "RelWithDebInfo", "OFF"),
         *_native("sanitized", "Debug", "ON"),
         _pytest("tests", "tests in parallel", f"-n {WORKERS} {_UNMARKED}", "parallel"),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from boots import Fleet
 from junit import FAILED, SKIPPED
-from plan import PLANS, Plan
 from overview import table
+from plan import PLANS, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initramfs import sharing_initramfs
 from packages import ROOT
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ _SERVERS = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 _SECOND = Path(__file__).with_name("second.sh")
 # qemu's default model lacks instructions that some wheels were built with.
 _MACHINE = ("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2")
-_BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
-_APPEND = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off no_timer_check"
+BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
+APPEND = "quiet loglevel=4 panic=-1 mitigations=off"
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,18 @@ def run_guest(kernel: Unpacked, commands: str, exchange: Path, limit: float) -> 
 
 def _emulate(kernel: Unpacked, devices: tuple[str, ...], console: Path, limit: float) -> str:
     """Run the machine to its end; return, in words, what ended it."""
-    command = ["nice", "-n", "5", EMULATOR, *_MACHINE, *_BARE, "-m", MEMORY]
+    initramfs = kernel.directory / "initramfs.gz"
+    initramfs.write_bytes(sharing_initramfs(kernel.modules))
+    command = [EMULATOR, *_MACHINE, *BARE, "-m", MEMORY]
     command += ["-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"]
     command += ["-numa", "node,memdev=memory", *devices]
-    command += ["-kernel", str(kernel.image), "-initrd", str(kernel.initramfs)]
-    command += ["-append", _APPEND]
+    command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
+    command += ["-append", f"console=ttyS0 no_timer_check {APPEND}"]
+    return run_to_end(command, console, limit)
+
+
+def run_to_end(command: list[str], console: Path, limit: float) -> str:
+    """Run an emulator until it ends by itself or the time is over; return, in words, which."""
     with console.open("wb") as log:
         machine = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

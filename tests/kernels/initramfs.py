@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BUSYBOX = Path("/bin/busybox")
 VIRTIOFS = ("virtio_pci", "virtio_console", "virtiofs", "overlay")
 _INIT = Path(__file__).with_name("init.sh")
+_PROGRAMS_INIT = Path(__file__).with_name("programs.sh")
 
 
 class Archive:
@@ -95,16 +96,29 @@ def _dependencies(module: bytes) -> Iterator[str]:
     return (name.replace("-", "_") for name in names if name)
 
 
-def make_initramfs(modules: Path) -> bytes:
-    """Return the initramfs for the kernel whose modules are in a directory."""
-    needed = Modules(modules).needed(VIRTIOFS)
+def _begun(busybox: Path, init: Path) -> Archive:
     archive = Archive()
-    for name in ("bin", "dev", "proc", "sys", "modules"):
+    for name in ("bin", "dev", "proc", "sys", "tmp", "modules", "programs"):
         archive.directory(name)
     archive.console()
-    archive.file("bin/busybox", BUSYBOX.read_bytes(), 0o755)
-    archive.file("init", _INIT.read_bytes(), 0o755)
+    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
+    archive.file("init", init.read_bytes(), 0o755)
+    return archive
+
+
+def sharing_initramfs(modules: Path) -> bytes:
+    """Return the initramfs that mounts the host's files, for a kernel with these modules."""
+    needed = Modules(modules).needed(VIRTIOFS)
+    archive = _begun(BUSYBOX, _INIT)
     for name, content in needed.items():
         archive.file(f"modules/{name}.ko", content)
     archive.file("modules/order", "".join(f"{name}.ko\n" for name in needed).encode())
+    return archive.packed()
+
+
+def program_initramfs(busybox: Path, programs: Iterable[Path]) -> bytes:
+    """Return the initramfs that runs programs which need no files, one after the other."""
+    archive = _begun(busybox, _PROGRAMS_INIT)
+    for program in programs:
+        archive.file(f"programs/{program.name}", program.read_bytes(), 0o755)
     return archive.packed()

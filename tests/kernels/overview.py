@@ -22,8 +22,8 @@ def table(boots: Sequence[Boot]) -> str:
         name = f"{boot.kernel} ({boot.release})" if boot.release else boot.kernel
         for group, cases in boot.groups.items():
             counts = Counter(case.outcome for case in cases)
-            seconds = sum(case.seconds for case in cases)
-            numbers = f"{counts[PASSED]:7} {counts[FAILED]:7} {counts[SKIPPED]:8} {seconds:8.1f}"
+            numbers = f"{counts[PASSED]:7} {counts[FAILED]:7} {counts[SKIPPED]:8}"
+            numbers += f" {boot.wall.get(group, 0):8.1f}"
             lines.append(f"{name:28} {group:14} {numbers}")
             reasons = Counter(case.why for case in cases if case.outcome == SKIPPED)
             lines += [f"{'':43} skipped {n}: {why}" for why, n in sorted(reasons.items())]

@@ -13,14 +13,14 @@ import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from initramfs import make_initramfs
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build" / "kernels"
 _PARTS = re.compile(r"linux-(image|modules|binary|base)-\d")
-_MAKER = Path(__file__).with_name("initramfs.py")
-_INIT = Path(__file__).with_name("init.sh")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Kernel:
 
     name: str
     metapackage: str
+    architecture: str = ""
+    """As Debian calls it; empty for the host's."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,6 @@ class Unpacked:
         (found, *_) = [*root.glob("boot/vmlinuz-*"), *self.modules.glob("vmlinuz")]
         return found
 
-    @property
-    def initramfs(self) -> Path:
-        """The initramfs that it boots with."""
-        return self.directory / "initramfs.gz"
-
 
 def fetch(kernel: Kernel) -> Unpacked:
     """Return a kernel, after having fetched it unless it is there.
@@ -69,62 +66,72 @@ def fetch(kernel: Kernel) -> Unpacked:
     """
     directory = CACHE / kernel.name
     stamp = directory / "package"
-    package = _package_of(kernel.metapackage)
+    apt = Apt(kernel.architecture)
+    package = apt.package_of(kernel.metapackage)
     there = stamp.read_text() if stamp.exists() else None
     if package is None and there is None:
         raise LookupError(f"the package lists know no {kernel.metapackage}")
     if package is not None and package != there:
-        _unpack(package, directory)
+        _unpack(apt, package, directory)
         stamp.write_text(package)
-    unpacked = Unpacked(directory, stamp.read_text())
-    _make_initramfs(unpacked)
-    return unpacked
+    return Unpacked(directory, stamp.read_text())
 
 
-def _package_of(metapackage: str) -> str | None:
-    names = _depends(metapackage) or (_update() and _depends(metapackage))
-    return names[0] if names else None
+class Apt:
+    """The package lists of an architecture; of another than the host's, lists of our own."""
+
+    def __init__(self, architecture: str = "") -> None:
+        # As root, apt would become a user who may not write here.
+        self._options = ["-o", "APT::Sandbox::User=root"]
+        self._own = bool(architecture)
+        if architecture:
+            place = CACHE / "lists" / architecture
+            self._options += ["-o", f"APT::Architecture={architecture}"]
+            self._options += ["-o", f"APT::Architectures={architecture}"]
+            self._options += ["-o", f"Dir::State::lists={place}", "-o", f"Dir::Cache={place}/cache"]
+            self._options += ["-o", "Dir::State::status=/dev/null"]
+            for part in ("partial", "cache/archives/partial"):
+                (place / part).mkdir(parents=True, exist_ok=True)
+
+    def package_of(self, metapackage: str) -> str | None:
+        """Return the package that a metapackage stands for at present."""
+        names = self.depends(metapackage) or (self._update() and self.depends(metapackage))
+        return names[0] if names else None
+
+    def depends(self, package: str) -> list[str]:
+        """Return the kernel's own packages that a package depends on."""
+        done = subprocess.run(
+            ["apt-cache", *self._options, "depends", "--important", package],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        words = (line.partition("Depends: ")[2].strip() for line in done.stdout.splitlines())
+        return [word for word in words if _PARTS.match(word)]
+
+    def _update(self) -> bool:
+        """Fetch the package lists, which a fresh machine lacks."""
+        if os.geteuid() != 0 and not self._own:
+            return False
+        command = ["apt-get", *self._options, "update", "-qq"]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def unpack(self, packages: Iterable[str], directory: Path) -> None:
+        """Fetch packages and unpack them to ``root`` in a directory."""
+        directory.mkdir(parents=True, exist_ok=True)
+        command = ["apt-get", *self._options, "-qq", "download", *packages]
+        subprocess.run(command, cwd=directory, check=True)
+        for archive in directory.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", archive, directory / "root"], check=True)
+            archive.unlink()
 
 
-def _depends(package: str) -> list[str]:
-    """Return the kernel's own packages that a package depends on."""
-    done = subprocess.run(
-        ["apt-cache", "depends", "--important", package],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    words = (line.partition("Depends: ")[2].strip() for line in done.stdout.splitlines())
-    return [word for word in words if _PARTS.match(word)]
-
-
-def _update() -> bool:
-    """Fetch the package lists, which a fresh machine lacks."""
-    if os.geteuid() != 0:
-        return False
-    return subprocess.run(["apt-get", "update", "-qq"], check=False).returncode == 0
-
-
-def _unpack(package: str, directory: Path) -> None:
+def _unpack(apt: Apt, package: str, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
     # From 6.19 on the image's package holds nothing itself.
-    packages = [package, *_depends(package)]
-    # As root, apt would become a user who may not write here.
-    options = ["-qq", "-o", "APT::Sandbox::User=root"]
-    subprocess.run(["apt-get", "download", *options, *packages], cwd=directory, check=True)
-    for archive in directory.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", archive, directory / "root"], check=True)
-        archive.unlink()
+    apt.unpack([package, *apt.depends(package)], directory)
     modules = Unpacked(directory, package).modules
     top = modules.parents[2]
     if top != directory / "root":  # depmod looks in lib, where some packages have usr/lib
         (directory / "root" / "lib").symlink_to("usr/lib")
     subprocess.run(["depmod", "-b", directory / "root", modules.name], check=True)
-
-
-def _make_initramfs(kernel: Unpacked) -> None:
-    sources = max(path.stat().st_mtime for path in (_MAKER, _INIT))
-    target = kernel.initramfs
-    if not target.exists() or target.stat().st_mtime < sources:
-        target.write_bytes(make_initramfs(kernel.modules))
