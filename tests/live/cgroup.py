@@ -74,3 +74,9 @@ def require_swap() -> None:
     """Skip the test where nothing can be swapped out."""
     if len(Path("/proc/swaps").read_text().splitlines()) < 2:
         pytest.skip("there is no swap")
+
+
+def swapped_out() -> int:
+    """Return how many pages the kernel has swapped out so far."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("pswpout "))

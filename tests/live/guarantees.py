@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from actors import Window
+from cgroup import new_cgroup, require_swap, swapped_out
 from system import PAGE
 
 if TYPE_CHECKING:
@@ -438,6 +439,20 @@ def page_out_and_load(scene: Scene) -> Iterator[None]:
     scene.leader.store(window, 5)
     scene.leader.call("madvise", window.at(5), PAGE, _PAGEOUT)
     assert scene.leader.load(window, 5)
+
+
+@case("a store to a page that is swapped out, and is read again", exact, reclaimed)
+def swap_out_and_load(scene: Scene) -> Iterator[None]:
+    require_swap()
+    with new_cgroup("memory") as group:
+        group.add(scene.leader.pid)
+        window = scene.share()
+        yield
+        scene.leader.store(window, 5)
+        swapped = swapped_out()
+        group.reclaim(window.bytes)
+        assert swapped_out() > swapped
+        assert scene.leader.load(window, 5)
 
 
 @case("a page that is given back (MADV_REMOVE)", exact_or_touched)

@@ -47,10 +47,10 @@ def test_both_trackers_agree_on_the_same_epochs(stage: Stage, how: str) -> None:
     crew = [leader, leader.fork()]
     stage.baseline()
     for number in range(3):
-        for actor in crew:
-            actor.touch(window)
-            reset_bits(actor)
         with stage.epoch() as epoch:
+            for actor in crew:
+                actor.touch(window)  # so that there are entries for the bits to stand in
+                reset_bits(actor)
             disturb(how, crew, window, number)
         seen = [read_bits(actor, window) for actor in crew]
         dirty = set().union(*(found for found, _ in seen))
