@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from foreign import lacking_foreign, run_foreign
-from foreign import lacking_foreign, run_foreign
 from guest import lacking, run_guest
 from junit import FAILED, PASSED, SKIPPED, Case, read_cases
 from packages import CACHE, ROOT, fetch
