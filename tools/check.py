@@ -55,6 +55,7 @@ def checks() -> list[Check]:
         *_native("sanitized", "Debug", "ON"),
         _pytest("tests", "tests in parallel", f"-n {WORKERS} {_UNMARKED}", "parallel"),
         _pytest("tests", "tests that own the machine", "-m serial", "serial"),
+        Check("kernels", "build for other kernels", _build("native", "RelWithDebInfo", "OFF")),
         _pytest("kernels", "tests on other kernels", "tests/kernels", "kernels"),
     ]
 
@@ -66,18 +67,20 @@ def _tracked(*patterns: str) -> list[str]:
     return listed.stdout.split()
 
 
-def _native(name: str, build_type: str, sanitize: str) -> list[Check]:
-    build, report = BUILD / name, REPORTS / f"{name}.xml"
+def _build(name: str, build_type: str, sanitize: str) -> str:
+    """Return the command that builds the native library and its tests."""
+    build = BUILD / name
     configure = (
         f"cmake -S . -B {build} -G Ninja -DCMAKE_BUILD_TYPE={build_type}"
         f" -DTIDEMARK_SANITIZE={sanitize}"
     )
+    return f"{configure} > /dev/null && cmake --build {build} -- --quiet"
+
+
+def _native(name: str, build_type: str, sanitize: str) -> list[Check]:
+    build, report = BUILD / name, REPORTS / f"{name}.xml"
     return [
-        Check(
-            "native",
-            f"build of the {name} library",
-            f"{configure} > /dev/null && cmake --build {build} -- --quiet",
-        ),
+        Check("native", f"build of the {name} library", _build(name, build_type, sanitize)),
         Check(
             "native",
             f"C tests of the {name} library",

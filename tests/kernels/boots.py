@@ -29,6 +29,8 @@ _AT_ONCE = 2
 
 _COMMANDS = """\
 cd {root}
+echo advise >/sys/kernel/mm/transparent_hugepage/shmem_enabled
+modprobe zram && echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0
 export PATH="$PWD/.venv/bin:$PATH" TIDEMARK_TEST_SLOWNESS={slowness} RESULTS=/run/exchange
 group() { # name, seconds, command
 	echo "guest: $1 begins" >/dev/console

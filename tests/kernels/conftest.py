@@ -29,7 +29,9 @@ BOOTS = pytest.StashKey[list["Boot"]]()
 
 def chosen() -> list[Plan]:
     """Return the plans that are to be run."""
-    shortened = (Plan(p.kernel, tuple(g for g in p.groups if ALL or g.short)) for p in PLANS)
+    shortened = (
+        Plan(p.kernel, tuple(g for g in p.groups if (g.long if ALL else g.short))) for p in PLANS
+    )
     return [plan for plan in shortened if plan.groups]
 
 
