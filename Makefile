@@ -28,8 +28,12 @@ run: .venv/run ## set up, then run the workloads of CONFIG on CORES, to results/
 setup: .venv/run .venv/test ## set up only: Debian packages, virtual environment, native library
 
 .PHONY: test
-test: .venv/run .venv/test ## set up, then check everything: style, types, native, unit and live tests
+test: .venv/run .venv/test .venv/kernels ## set up, then check everything: style, types, native, unit and live tests
 	$(BIN)/python tools/check.py
+
+.PHONY: test-kernels
+test-kernels: .venv/run .venv/kernels ## boot Debian's kernels in emulated machines, and test on each
+	KERNELS=all $(BIN)/python tools/check.py kernels
 
 .PHONY: torture
 torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and look for a lost write
@@ -67,4 +71,9 @@ clean: ## remove what was built; results stay
 .venv/test: .venv/run
 	tools/debian-packages.sh test
 	$(BIN)/pip install -q --group test --group lint
+	touch $@
+
+# What it takes to boot other kernels. Where it cannot be had, those tests are skipped.
+.venv/kernels: .venv/test tools/debian-packages.sh
+	tools/debian-packages.sh kernels || true
 	touch $@

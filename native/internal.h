@@ -147,6 +147,12 @@ struct tm_page_query {
 	uint64_t inverted; /* of which these must be absent instead */
 };
 
+/*
+ * Whether PAGEMAP_SCAN tells of written pages when it is asked for more than those. On Linux
+ * 6.16.12 to 6.18.15 it leaves out those whose entry vanished; the tracker asks for nothing else.
+ */
+int tm_general_scan_probe(struct tm_error *error);
+
 /* Runs PAGEMAP_SCAN over the view; adds the pages that match to `bitmap`. */
 int tm_pagemap_scan(int pagemap, const struct tm_view *view, struct tm_page_query query,
 		    struct tm_bitmap *bitmap, struct tm_error *error);

@@ -135,6 +135,7 @@ static const struct {
 	[TM_FEATURE_PAGEMAP_SCAN] = {"pagemap-scan", probe_pagemap_scan},
 	[TM_FEATURE_PAGEMAP_SCAN_SOFT_DIRTY] = {"pagemap-scan-soft-dirty",
 						probe_pagemap_scan_soft_dirty},
+	[TM_FEATURE_PAGEMAP_SCAN_GENERAL] = {"pagemap-scan-general", tm_general_scan_probe},
 	[TM_FEATURE_PROCMAP_QUERY] = {"procmap-query", probe_procmap_query},
 	[TM_FEATURE_MAP_FILES] = {"map-files", probe_map_files},
 	[TM_FEATURE_PTRACE] = {"ptrace", probe_ptrace},

@@ -111,6 +111,20 @@ static int try_on(unsigned char *memory, struct tm_bitmap *written, struct tm_er
 	return code;
 }
 
+/* Whether a userfaultfd would give notice of entries that are dropped. */
+static int try_notices(unsigned char *memory, struct tm_error *error)
+{
+	struct tm_space space = {.thread.tid = getpid(), .pagemap = -1, .uffd = -1};
+	struct tm_span span = {.start = (uintptr_t)memory,
+			       .end = (uintptr_t)memory + 2 * tm_page_size()};
+	int code = tm_uffd_open_own(&space, 0, error);
+
+	if (code == TM_OK)
+		code = tm_uffd_cover(&space, span, error);
+	tm_close(&space.uffd);
+	return code;
+}
+
 /* Without support clear_refs succeeds all the same: only a real write tells. */
 static int probe(struct tm_error *error)
 {
@@ -132,6 +146,8 @@ static int probe(struct tm_error *error)
 	else if (code == TM_OK && tm_bitmap_test(written, 0))
 		code = tm_fail(error, TM_UNSUPPORTED,
 			       "a page keeps its soft-dirty bit after the reset");
+	if (code == TM_OK)
+		code = try_notices(memory, error);
 	munmap(memory, size);
 	tm_bitmap_destroy(written);
 	return code;

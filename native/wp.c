@@ -93,7 +93,7 @@ static int trial_init(struct trial *trial, struct tm_error *error)
 }
 
 /* Stores to page 0, stores to page 1 and drops its entry, and leaves page 2 alone. */
-static int trial_run(struct trial *trial, struct tm_bitmap *written, struct tm_error *error)
+static int trial_write(struct trial *trial, struct tm_error *error)
 {
 	struct tm_span span = {.start = trial->view.start, .end = trial->view.end};
 	size_t size = tm_page_size();
@@ -109,10 +109,46 @@ static int trial_run(struct trial *trial, struct tm_bitmap *written, struct tm_e
 	trial->memory[0] = 2;
 	trial->memory[size] = 2;
 	madvise(trial->memory + size, size, MADV_DONTNEED);
-	return scan(&trial->space, &trial->view, false, written, NULL, error);
+	return TM_OK;
 }
 
-static int probe(struct tm_error *error)
+static bool saw_the_writes(const struct tm_bitmap *written)
+{
+	return tm_bitmap_test(written, 0) && tm_bitmap_test(written, 1) &&
+	       !tm_bitmap_test(written, 2);
+}
+
+/* Scans as in an epoch: what is reported is forgotten, and a second scan finds nothing. */
+static int try_tracking(struct trial *trial, struct tm_bitmap *written, struct tm_error *error)
+{
+	int code = scan(&trial->space, &trial->view, true, written, NULL, error);
+
+	/* Some kernels lose a written page whose entry vanished: then we must not trust them. */
+	if (code == TM_OK && !saw_the_writes(written))
+		return tm_fail(error, TM_UNSUPPORTED, "write-protection reported the wrong pages");
+	tm_bitmap_clear(written, 0, TRIAL_PAGES);
+	if (code == TM_OK)
+		code = scan(&trial->space, &trial->view, false, written, NULL, error);
+	if (code == TM_OK && tm_bitmap_count(written))
+		return tm_fail(error, TM_UNSUPPORTED, "write-protection reported a page twice");
+	return code;
+}
+
+/* Asks for more than one category, which takes another way through the kernel. */
+static int try_general_scan(struct trial *trial, struct tm_bitmap *written, struct tm_error *error)
+{
+	struct tm_page_query query = {.mask = PAGE_IS_WRITTEN | PAGE_IS_WPALLOWED};
+	int code = tm_pagemap_scan(trial->space.pagemap, &trial->view, query, written, error);
+
+	if (code == TM_OK && !saw_the_writes(written))
+		return tm_fail(error, TM_UNSUPPORTED,
+			       "a written page whose entry vanished is not reported");
+	return code;
+}
+
+typedef int trial_body(struct trial *trial, struct tm_bitmap *written, struct tm_error *error);
+
+static int run_trial(trial_body *body, struct tm_error *error)
 {
 	TM_CLEANUP(trial_deinit) struct trial trial;
 	struct tm_bitmap *written = tm_bitmap_create(TRIAL_PAGES);
@@ -121,13 +157,21 @@ static int probe(struct tm_error *error)
 	if (!written)
 		return tm_fail(error, TM_MEMORY, "try write-protection");
 	if (code == TM_OK)
-		code = trial_run(&trial, written, error);
-	/* Some kernels lose a written page whose entry vanished: then we must not trust them. */
-	if (code == TM_OK && (!tm_bitmap_test(written, 0) || !tm_bitmap_test(written, 1) ||
-			      tm_bitmap_test(written, 2)))
-		code = tm_fail(error, TM_UNSUPPORTED, "write-protection reported the wrong pages");
+		code = trial_write(&trial, error);
+	if (code == TM_OK)
+		code = body(&trial, written, error);
 	tm_bitmap_destroy(written);
 	return code;
+}
+
+static int probe(struct tm_error *error)
+{
+	return run_trial(try_tracking, error);
+}
+
+int tm_general_scan_probe(struct tm_error *error)
+{
+	return run_trial(try_general_scan, error);
 }
 
 const struct tm_tracker tm_uffd_wp = {

@@ -1,6 +1,6 @@
 """Run every check of the project and say at the end what passed, failed and was skipped.
 
-usage: check.py [style|native|tests]...   (default: all of them)
+usage: check.py [style|native|tests|kernels]...   (default: all of them)
 
 A failing check does not keep the others from running. The exit code is 1 if any failed.
 """
@@ -15,12 +15,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as ET
+
+from junit import FAILED, PASSED, SKIPPED, read_cases
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path("build")
 REPORTS = BUILD / "reports"
 WORKERS = os.environ.get("WORKERS", "auto")
+_UNMARKED = "-m 'not serial and not kernels'"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,18 @@ def checks() -> list[Check]:
         Check("style", "snakefmt", "snakefmt --check --compact-diff Snakefile workflow/rules"),
         Check("style", "snakemake --lint", "snakemake --lint"),
         Check("style", "generated config files", "python -m tidemark.config.generate --check"),
-        # Two modules of the same name cannot be checked at once.
-        Check("style", "mypy", "mypy && mypy tests/workflow/conftest.py"),
+        # Modules of the same name cannot be checked at once.
+        Check(
+            "style",
+            "mypy",
+            "mypy && mypy tests/workflow/conftest.py && mypy tests/kernels/conftest.py",
+        ),
         *_native("native", "RelWithDebInfo", "OFF"),
         *_native("sanitized", "Debug", "ON"),
-        _pytest("tests", "tests in parallel", f"-n {WORKERS} -m 'not serial'", "parallel"),
+        _pytest("tests", "tests in parallel", f"-n {WORKERS} {_UNMARKED}", "parallel"),
         _pytest("tests", "tests that own the machine", "-m serial", "serial"),
+        Check("kernels", "build for other kernels", _build("native", "RelWithDebInfo", "OFF")),
+        _pytest("kernels", "tests on other kernels", "tests/kernels", "kernels"),
     ]
 
 
@@ -59,18 +67,20 @@ def _tracked(*patterns: str) -> list[str]:
     return listed.stdout.split()
 
 
-def _native(name: str, build_type: str, sanitize: str) -> list[Check]:
-    build, report = BUILD / name, REPORTS / f"{name}.xml"
+def _build(name: str, build_type: str, sanitize: str) -> str:
+    """Return the command that builds the native library and its tests."""
+    build = BUILD / name
     configure = (
         f"cmake -S . -B {build} -G Ninja -DCMAKE_BUILD_TYPE={build_type}"
         f" -DTIDEMARK_SANITIZE={sanitize}"
     )
+    return f"{configure} > /dev/null && cmake --build {build} -- --quiet"
+
+
+def _native(name: str, build_type: str, sanitize: str) -> list[Check]:
+    build, report = BUILD / name, REPORTS / f"{name}.xml"
     return [
-        Check(
-            "native",
-            f"build of the {name} library",
-            f"{configure} > /dev/null && cmake --build {build} -- --quiet",
-        ),
+        Check("native", f"build of the {name} library", _build(name, build_type, sanitize)),
         Check(
             "native",
             f"C tests of the {name} library",
@@ -116,22 +126,10 @@ def _count(outcome: Outcome, report: Path) -> None:
     if not report.exists():
         outcome.code = outcome.code or 1
         return
-    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - our own file
-        skip = case.find("skipped")
-        if skip is not None:
-            outcome.skipped[_reason(case, skip)] += 1
-        elif case.find("failure") is not None or case.find("error") is not None:
-            outcome.failed += 1
-        else:
-            outcome.passed += 1
-
-
-def _reason(case: ET.Element, skip: ET.Element) -> str:
-    """Return why a test was skipped; a C test says so in its output."""
-    output = (case.findtext("system-out") or "").strip()
-    if output.startswith("skipped: "):
-        return output.removeprefix("skipped: ").splitlines()[0]
-    return (skip.get("message") or "no reason given").splitlines()[0]
+    cases = read_cases(report)
+    outcome.passed = sum(case.outcome == PASSED for case in cases)
+    outcome.failed = sum(case.outcome == FAILED for case in cases)
+    outcome.skipped.update(case.why for case in cases if case.outcome == SKIPPED)
 
 
 def summarise(outcomes: list[Outcome]) -> int:

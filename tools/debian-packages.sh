@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that are missing here, or says which they are.
 #
-# usage: debian-packages.sh build|test
-#   build: what the native library and the virtual environment need
-#   test:  that, and the servers that the tests run
+# usage: debian-packages.sh build|test|kernels
+#   build:   what the native library and the virtual environment need
+#   test:    that, and the servers that the tests run
+#   kernels: what it takes to boot other kernels in emulated machines
 #
 # What is there is found by looking for the thing itself, so a machine that has it from
 # elsewhere (a Python of its own, say) needs no package.
@@ -18,7 +19,16 @@ need() { # package, command that succeeds where the thing is there
 
 include() { python3 -c "import os, sysconfig; exit(not os.path.exists(sysconfig.get_path('include') + '/Python.h'))"; }
 compiles() { printf '#include <%s>\n' "$1" | cc -E -xc - ; }
+virtiofsd() { ls /usr/lib/qemu/virtiofsd || ls /usr/libexec/virtiofsd; }
 postgres() { ls /usr/lib/postgresql/*/bin/initdb && ls /usr/lib/postgresql/*/bin/pg_amcheck; }
+
+offer() { # the same, for what is left out where Debian has no such package
+	before=$missing
+	need "$@"
+	if [ "$missing" != "$before" ] && ! apt-cache show "$1" >/dev/null 2>&1; then
+		missing=$before
+	fi
+}
 
 need gcc command -v cc
 need libc6-dev compiles stdlib.h
@@ -27,6 +37,16 @@ need python3-venv python3 -c "import ensurepip, venv"
 need python3-dev include
 if [ "$1" = test ]; then
 	need postgresql postgres
+fi
+if [ "$1" = kernels ]; then
+	need qemu-system-x86 command -v qemu-system-x86_64
+	need qemu-system-common virtiofsd
+	need busybox-static test -x /bin/busybox
+	need kmod command -v depmod
+	offer criu command -v criu
+	offer qemu-system-arm command -v qemu-system-aarch64
+	offer gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
+	offer libc6-dev-arm64-cross test -d /usr/aarch64-linux-gnu/include
 fi
 
 [ -n "$missing" ] || exit 0

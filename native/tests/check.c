@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -68,6 +69,17 @@ struct tm_stopped check_stopped(pid_t pid)
 {
 	return (struct tm_stopped){
 		.pid = pid, .tid = pid, .options = TM_SEIZE_FOLLOW | TM_SEIZE_KILL_WITH_TRACER};
+}
+
+struct tm_notice check_notice(struct tm_space *space)
+{
+	struct pollfd poll_for = {.fd = tm_space_descriptor(space), .events = POLLIN};
+	struct tm_notice notice;
+	struct tm_error error;
+
+	CHECK(poll(&poll_for, 1, 10000) == 1);
+	CHECK_OK(tm_space_notice(space, &notice, &error));
+	return notice;
 }
 
 void check_end(struct check_child *child)

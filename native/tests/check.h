@@ -52,6 +52,8 @@ void check_done(struct check_child *child);
 void check_stop(pid_t pid);
 /* The first thread of a child that check_stop() was called for. */
 struct tm_stopped check_stopped(pid_t pid);
+/* Waits for the next notice of a space. */
+struct tm_notice check_notice(struct tm_space *space);
 /* Kills the child and waits for its end. */
 void check_end(struct check_child *child);
 

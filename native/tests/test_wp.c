@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -149,17 +148,6 @@ static void sees_writes_that_the_kernel_makes(void)
 	munmap(memory, PAGES * size);
 }
 
-static struct tm_notice await_notice(struct tm_space *space)
-{
-	struct pollfd poll_for = {.fd = tm_space_descriptor(space), .events = POLLIN};
-	struct tm_notice notice;
-	struct tm_error error;
-
-	CHECK(poll(&poll_for, 1, 10000) == 1);
-	CHECK_OK(tm_space_notice(space, &notice, &error));
-	return notice;
-}
-
 static void map_over_a_part(unsigned char *memory, struct check_child *child)
 {
 	size_t size = tm_page_size();
@@ -188,7 +176,7 @@ static void says_that_a_mapping_is_not_covered_any_more(void)
 	space = open_armed(child.pid, memory);
 	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
 	CHECK(write(child.go[1], "", 1) == 1);
-	notice = await_notice(space);
+	notice = check_notice(space);
 	CHECK(notice.kind == TM_NOTICE_UNMAPPED && notice.start == replaced.start);
 	CHECK(read(child.done[0], &(char){0}, 1) == 1);
 	CHECK(tm_space_scan(space, &replaced, false, written, NULL, &error) == TM_CHANGED);
@@ -323,11 +311,11 @@ static void tells_of_what_no_scan_shows(void)
 	CHECK(notice.kind == TM_NOTICE_NONE);
 	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
 	CHECK(write(child.go[1], "", 1) == 1);
-	notice = await_notice(space);
+	notice = check_notice(space);
 	CHECK(notice.kind == TM_NOTICE_MOVED && notice.start == start + 3 * size);
-	notice = await_notice(space);
+	notice = check_notice(space);
 	CHECK(notice.kind == TM_NOTICE_UNMAPPED && notice.end == notice.start + size);
-	notice = await_notice(space);
+	notice = check_notice(space);
 	CHECK(notice.kind == TM_NOTICE_GIVEN && notice.start == start + 5 * size);
 	CHECK(notice.end == start + 7 * size);
 	CHECK(read(child.done[0], &(char){0}, 1) == 1); /* it goes on now */

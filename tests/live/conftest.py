@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from stage import AS_NOBODY, NOBODY, Stage
+from system import SLOWNESS
 
 from tidemark.native.probe import probe_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-DEADLINE = 30
+DEADLINE = int(30 * SLOWNESS)
 PROGRAMS = Path(__file__).parent / "programs"
 
 
@@ -80,20 +81,33 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def stage(actor_program: Path, tmp_path: Path, mark: str) -> Iterator[Stage]:
-    if lacking():
-        pytest.skip(f"no uffd-wp: {lacking()}")
+def bare_stage(actor_program: Path, tmp_path: Path, mark: str) -> Iterator[Stage]:
+    """Return a stage for a test that says itself which tracker it needs."""
     with Stage(tmp_path, actor_program, mark) as stage:
         yield stage
 
 
 @pytest.fixture
-def plain(actor_program: Path, mark: str) -> Iterator[Stage]:
+def tracked() -> None:
+    if lacking():
+        pytest.skip(f"no uffd-wp: {lacking()}")
+
+
+@pytest.fixture
+def stage(tracked: None, bare_stage: Stage) -> Stage:  # noqa: ARG001 - skipped before it is set
+    return bare_stage
+
+
+@pytest.fixture
+def plain(tracked: None, bare_plain: Stage) -> Stage:  # noqa: ARG001 - skipped before it is set
+    return bare_plain
+
+
+@pytest.fixture
+def bare_plain(actor_program: Path, mark: str) -> Iterator[Stage]:
     """Return a stage whose keeper is run by a user without any privilege."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root with setpriv can become another user")
-    if lacking():
-        pytest.skip(f"no uffd-wp: {lacking()}")
     directory = Path(tempfile.mkdtemp(prefix="tidemark-test-"))
     try:
         os.chown(directory, NOBODY, NOBODY)

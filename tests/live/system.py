@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = os.sysconf("SC_PAGESIZE")
-PATIENCE = 10.0
+SLOWNESS = float(os.environ.get("TIDEMARK_TEST_SLOWNESS", "1"))
+"""How many times longer than on a processor of its own everything takes: in an emulated machine."""
+
+PATIENCE = 10.0 * SLOWNESS
 """Seconds until a test gives up waiting: not a measure of anything."""
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("tracker", TRACKERS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_no_write_is_lost(stage: Stage, case: Case, tracker: str) -> None:
+def test_no_write_is_lost(bare_stage: Stage, case: Case, tracker: str) -> None:
+    stage = bare_stage
     lacking = None if tracker == "content" else probe_tracker(tracker)
     if lacking:
         pytest.skip(f"no {tracker}: {lacking}")
@@ -45,8 +46,10 @@ def check(stage: Stage, epoch: Epoch, case: Case, tracker: str) -> None:
     records = read_json(stage.path(epoch.number, "image") / "manifest.json")["regions"]
     accounts = {record["shmid"]: record for record in records}
     reasons = {r.partition(":")[0] for region in epoch.regions.values() for r in region.reasons}
+    if tracker == "soft-dirty" and "reclaimed" not in outcome.reasons:
+        reasons.discard("reclaimed")  # by whatever else goes on in the machine
     if outcome.kind == EXACT:
-        assert reasons == set()
+        assert reasons <= outcome.perhaps
     elif outcome.kind == FULL:
         assert any(account["full_reason"] for account in accounts.values())
     else:

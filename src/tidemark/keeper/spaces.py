@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ATOMIC = "uffd-wp"
 """The tracker that forgets a write in the same breath in which it reports it."""
 
+FORGETFUL = "soft-dirty"
+"""The tracker whose notes are gone when the kernel takes an entry out of a page table."""
+
 
 @dataclass(eq=False)
 class AddressSpace:

@@ -11,6 +11,9 @@ UNTRACKED = "untracked"
 UNSURE = "unsure"
 """The tracker itself cannot tell: soft-dirty finds an empty page table entry."""
 
+RECLAIMED = "reclaimed"
+"""The kernel may have taken entries out of page tables: no clean soft-dirty bit proves anything."""
+
 UNMAPPED = "unmapped"
 """A mapping that was armed is not there any more, and its page table with it."""
 

@@ -21,9 +21,10 @@ from tidemark.keeper import suspicion
 from tidemark.keeper.foreign import outside_writers
 from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
+from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
-from tidemark.keeper.spaces import ATOMIC, AddressSpace
+from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace
 from tidemark.keeper.views import View
 from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
@@ -69,6 +70,7 @@ class Tracking:
         self._classifier = Classifier()
         self._next_region = 1
         self._witness = Witness()
+        self._pressure = Pressure()
         self.notices = Notices()
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
@@ -196,6 +198,8 @@ class Tracking:
             if self.tracker != ATOMIC:
                 # Nobody tells of pages that were given back and read again, which are zero now.
                 region.examined = False
+            if self.tracker == FORGETFUL and self._pressure.has_moved():
+                region.suspect_all(suspicion.RECLAIMED)
         for scan in scanned:
             scan.view.region.stored |= scan.written
         self._suspect_outside(tree, testimony)
@@ -262,6 +266,7 @@ class Tracking:
                 armed += self._arm(tree, space, [view for _, view in views[process.pid]])
         self._armed = {"mappings": sum(map(len, views.values())), "pages_armed": armed}
         self._witness.begin(self.regions.values(), tree.processes)
+        self._pressure.begin()
 
     def _arm(self, tree: Tree, space: AddressSpace, views: list[View]) -> int:
         if self.tracker == suspicion.CONTENT:

@@ -1,0 +1,48 @@
+"""Workloads whose control group is frozen by somebody else, as `docker pause` does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cgroup import new_cgroup
+
+if TYPE_CHECKING:
+    from stage import Stage
+
+
+def test_a_workload_that_is_frozen_within_an_epoch_is_dumped_all_the_same(
+    bare_stage: Stage,
+) -> None:
+    bare_stage.declared = {"tracker": "auto"}
+    leader = bare_stage.start()
+    window = leader.anonymous(16)
+    leader.fill(window)
+    bare_stage.baseline()
+    with new_cgroup() as group:
+        group.add(leader.pid)
+        with bare_stage.epoch() as epoch:
+            leader.store(window, 3)
+            group.freeze()
+        assert 3 in epoch.region.dirty | epoch.region.suspect
+        with bare_stage.epoch():
+            group.freeze(frozen=False)
+            leader.store(window, 4)
+    assert [found["different"] for found in bare_stage.verify_all()] == [0, 0, 0]
+
+
+def test_a_process_in_a_frozen_group_is_attached_to_and_runs_on_when_it_may(
+    bare_stage: Stage,
+) -> None:
+    program = bare_stage.program()
+    window = program.anonymous(16)
+    program.fill(window)
+    with new_cgroup() as group:
+        group.add(program.pid)
+        group.freeze()
+        bare_stage.attach(program, tracker="auto")
+        for page in (3, 4):
+            with bare_stage.epoch() as epoch:
+                group.freeze(frozen=False)
+                program.store(window, page)
+    assert 4 in epoch.region.dirty | epoch.region.suspect
+    assert [found["different"] for found in bare_stage.verify_all()] == [0, 0]

@@ -1,0 +1,53 @@
+"""Without privileges, and with any tracker that the machine has."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WITHOUT = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--")
+
+
+@pytest.fixture
+def powerless(actor_program: Path, tmp_path: Path, mark: str, root: None) -> Iterator[Stage]:  # noqa: ARG001
+    """Return a stage whose keeper is run by root, who has no capabilities."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv")
+    with Stage(tmp_path, actor_program, mark, WITHOUT) as stage:
+        yield stage
+
+
+def take_through(stage: Stage) -> None:
+    """Take a workload through epochs in which it stores, forks, and a child ends."""
+    stage.declared = {"tracker": "auto"}
+    leader = stage.start()
+    window = leader.anonymous(64)
+    leader.fill(window)
+    stage.baseline()
+    for page in (3, 30):
+        with stage.epoch() as epoch:
+            leader.store(window, page)
+            child = leader.fork()
+            child.store(window, page + 1)
+            child.exit()
+            leader.reap(child)
+        assert {page, page + 1} <= epoch.region.dirty | epoch.region.suspect
+    for found in stage.verify_all():
+        assert (found["different"], found["missed"]) == (0, 0), found
+
+
+def test_a_plain_user_is_served_by_whatever_tracker_there_is(bare_plain: Stage) -> None:
+    take_through(bare_plain)
+
+
+def test_root_without_capabilities_is_served_by_whatever_tracker_there_is(
+    powerless: Stage,
+) -> None:
+    take_through(powerless)
