@@ -61,6 +61,9 @@ int tm_uffd_cover(struct tm_space *space, struct tm_span span, struct tm_error *
 		return TM_OK;
 	if (errno == EBUSY)
 		tm_fail(error, TM_TRACED, "UFFDIO_REGISTER: another userfaultfd holds it");
+	else if (errno == EINVAL) /* System V segments, before Linux 6.7 */
+		tm_fail(error, TM_UNSUPPORTED,
+			"UFFDIO_REGISTER: the kernel cannot watch memory of this kind");
 	else
 		tm_fail_on(error, space->thread.tid, "UFFDIO_REGISTER");
 	error->pid = space->thread.tid;

@@ -22,6 +22,17 @@ def status_field(tid: int, name: str) -> str | None:
     return None
 
 
+def frozen_by(pid: int) -> str | None:
+    """Return the control group (cgroup v2) that keeps a process frozen; None where none does."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            number, _, path = line.split(":", 2)
+            events = Path("/sys/fs/cgroup" + path, "cgroup.events")
+            if number == "0" and "frozen 1" in events.read_text():
+                return path
+    return None
+
+
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of ``/proc/PID/stat`` after the command's name, or None."""
     try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMPILER = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-system-aarch64"
-LIMIT = 300
+LIMIT = 900
 _MACHINE = ("-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024M")
 _TEST = re.compile(r"guest: begin (\S+)\r?\n(.*?)guest: end (\d+)", re.DOTALL)
 

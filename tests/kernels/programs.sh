@@ -11,7 +11,7 @@ mount -t tmpfs -o mode=1777 tmp /tmp
 echo "guest: release $(uname -r)"
 for program in /programs/*; do
 	echo "guest: begin ${program##*/}"
-	timeout 60 "$program" 2>&1
+	timeout 180 "$program" 2>&1
 	echo "guest: end $?"
 done
 poweroff -f

@@ -60,6 +60,8 @@ class Cgroup:
 def new_cgroup(*controllers: str) -> Iterator[Cgroup]:
     """Give a new group; skip the test where there can be none."""
     path = _ROOT / f"tidemark-test-{os.getpid()}"
+    if not (_ROOT / "cgroup.controllers").exists():
+        pytest.skip("there are no control groups of version 2")
     try:
         for controller in controllers:
             (_ROOT / "cgroup.subtree_control").write_text(f"+{controller}")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from cgroup import new_cgroup
+
+from tidemark.errors import AttachError
 
 if TYPE_CHECKING:
     from stage import Stage
@@ -30,7 +33,7 @@ def test_a_workload_that_is_frozen_within_an_epoch_is_dumped_all_the_same(
     assert [found["different"] for found in bare_stage.verify_all()] == [0, 0, 0]
 
 
-def test_a_process_in_a_frozen_group_is_attached_to_and_runs_on_when_it_may(
+def test_a_process_in_a_frozen_group_is_refused_and_attached_to_when_it_is_thawed(
     bare_stage: Stage,
 ) -> None:
     program = bare_stage.program()
@@ -39,10 +42,11 @@ def test_a_process_in_a_frozen_group_is_attached_to_and_runs_on_when_it_may(
     with new_cgroup() as group:
         group.add(program.pid)
         group.freeze()
-        bare_stage.attach(program, tracker="auto")
-        for page in (3, 4):
-            with bare_stage.epoch() as epoch:
-                group.freeze(frozen=False)
-                program.store(window, page)
-    assert 4 in epoch.region.dirty | epoch.region.suspect
-    assert [found["different"] for found in bare_stage.verify_all()] == [0, 0]
+        with pytest.raises(AttachError, match="frozen by its control group"):
+            bare_stage.attach(program, tracker="auto")
+        group.freeze(frozen=False)
+        program.store(window, 3)
+    bare_stage.attach(program, tracker="auto")
+    with bare_stage.epoch():
+        program.store(window, 4)
+    assert bare_stage.verify_all()[0]["different"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from dataclasses import dataclass, field
@@ -205,31 +206,46 @@ class Group:
             member.actor.close(source)
 
     def _read_by_ring(self, member: Member, b: int, c: int) -> None:
-        """Have the kernel store through a buffer that is registered with io_uring."""
-        shown = self._view(member, b)
-        if shown is None or member.memory is not self.root.memory:
+        """Have the kernel store through a buffer that the first process registers with io_uring."""
+        root = self.root
+        shown = self._view(root, b)
+        if shown is None:
             return
-        if member.ring < 0:
-            member.ring = member.actor.ask("uring", shown.window.address, PAGE)
+        if root.ring < 0:
+            root.ring = root.actor.ask("uring", shown.window.address, PAGE)
             self._ring_buffer = shown
-        source = member.actor.open("/dev/urandom", os.O_RDONLY)
+        source = root.actor.open("/dev/urandom", os.O_RDONLY)
         shown = self._ring_buffer
-        if shown in member.memory.shown and shown.pages():
-            member.actor.ask("uring_read", source, shown.window.address, 16, 1, 1)
-        member.actor.close(source)
-        del c
+        if shown in root.memory.shown and shown.pages():
+            root.actor.ask("uring_read", source, shown.window.address, 16, 1, 1)
+        root.actor.close(source)
+        del member, c
+
+    def _close_ring(self, member: Member, b: int, c: int) -> None:
+        if self.root.ring >= 0:
+            self.root.actor.ask("uring_close")
+            self.root.ring = -1
+        del member, b, c
 
     # Processes
 
     def _fork(self, member: Member, b: int, c: int) -> None:
         if len(self.members) < MOST_PROCESSES:
-            self.members.append(member.copy(member.actor.fork()))
+            child = self._without_ring(member, member.actor.fork())
+            self.members.append(member.copy(child))
         del b, c
+
+    def _without_ring(self, parent: Member, child: Actor) -> Actor:
+        """Have a child close what it has of the ring, which is to go with the first process."""
+        if parent is self.root and parent.ring >= 0:
+            with contextlib.suppress(OSError):
+                child.close(parent.ring)
+        return child
 
     def _share_space(self, member: Member, b: int, c: int) -> None:
         """Start a process in the same memory: clone(CLONE_VM)."""
         if len(self.members) < MOST_PROCESSES:
-            child = member.actor.fork("clone_vm")
+            child = self._without_ring(member, member.actor.fork("clone_vm"))
             self.members.append(Member(child, member, member.memory, dict(member.files)))
         del b, c
 
@@ -408,6 +424,29 @@ class Group:
             self._put(member.actor, shown, c)
             count = 1 + c % (shown.window.count - 1)
             shown.window, shown.whole = member.actor.remap(shown.window, count, _MAYMOVE), False
+
+    def _map_with_room(self, member: Member, b: int, c: int) -> None:
+        """Map the beginning of a region where the rest of it would find room, too."""
+        if self._may_map(member) and (held := self._file(member, b)):
+            region, descriptor = held
+            address = self._free_address(member, region.pages)
+            member.actor.call("munmap", address, region.pages * PAGE)
+            count = 1 + c % max(1, region.pages - 1)
+            self._shows(member, region, member.actor.map(descriptor, count, address=address))
+
+    def _stretch(self, member: Member, b: int, c: int) -> None:
+        """Make a mapping longer where it stands, store behind its end, and shorten it again."""
+        for shown in member.memory.shown:
+            window = shown.window
+            room = shown.region.pages - window.page - window.count
+            if room <= 0:
+                continue
+            with contextlib.suppress(OSError):  # something else stands there
+                longer = member.actor.remap(window, window.count + room, 0)
+                page = window.page + window.count + c % room
+                member.actor.ask("fill", longer.at(page), 1, self._value())
+                member.actor.remap(longer, window.count, 0)
+        del b
 
     def _double(self, member: Member, b: int, c: int) -> None:
         """Map the same a second time, with an old length of nothing."""

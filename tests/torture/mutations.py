@@ -48,9 +48,14 @@ MUTATIONS = (
     Mutation(
         "what was stored to a mapping that is gone is forgotten",
         "src/tidemark/keeper/spaces.py",
-        "            view.region.suspect(suspicion.UNMAPPED, view.page, view.count)\n"
-        "        for view in difference(current, self.views):\n",
-        "            del view\n        for view in difference(current, self.views):\n",
+        "            self._suspect_unmapped(view)\n",
+        "            del view\n",
+    ),
+    Mutation(
+        "that a mapping was longer for a while is not heard",
+        "src/tidemark/keeper/spaces.py",
+        "                self._hear_unmapped(notice)\n",
+        "",
     ),
     Mutation(
         "the witness sees nothing",
@@ -60,9 +65,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the page at which a mapping begins is ignored",
-        "src/tidemark/keeper/tracking.py",
-        "        return View(mapping.start, mapping.end, mapping.page, region)\n",
-        "        return View(mapping.start, mapping.end, 0, region)\n",
+        "src/tidemark/keeper/spaces.py",
+        "            space.scan((view.start, view.end, view.page), written, unsure, rearm=True)\n",
+        "            space.scan((view.start, view.end, 0), written, unsure, rearm=True)\n",
     ),
     Mutation(
         "the last word of a bitmap, which is not full, is left out",

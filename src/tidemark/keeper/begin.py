@@ -125,6 +125,10 @@ def _attach(live: Live) -> None:
             f"process {pid} is the keeper's own, or one of those that started it; "
             "name the workload's"
         )
+    group = proc.frozen_by(pid)
+    if group is not None:
+        # It could not even make the system call that tracking begins with.
+        raise AttachError(f"process {pid} is frozen by its control group {group}; thaw that first")
     try:
         live.tree.attach(pid)
     except TracedError as error:

@@ -39,8 +39,8 @@ class AddressSpace:
     """One address space: of the processes ``users``, two of them during a vfork.
 
     ``views`` are those that the epoch knows: mapped when it began, or when the process was born
-    in it. ``watched`` are the parts of them, in whole blocks, that are armed. Where ``space`` is
-    None nothing is armed, and ``reason`` says why.
+    in it. ``watched`` are the parts of them, in whole blocks, that are armed, and ``refused`` those
+    that the kernel cannot watch. Where ``space`` is None nothing is armed, and ``reason`` says why.
     """
 
     tracker: str
@@ -50,10 +50,11 @@ class AddressSpace:
     reason: str = suspicion.UNTRACKED
     views: list[View] = field(default_factory=list)
     watched: list[View] = field(default_factory=list)
+    refused: list[View] = field(default_factory=list)
 
     def close(self) -> None:
         """Stop tracking; the process is left as if it had never been tracked."""
-        self.views, self.watched = [], []
+        self.views, self.watched, self.refused = [], [], []
         if self.space is not None:
             self.notices.remove(self.space.fileno())
             self.space.close()
@@ -85,6 +86,7 @@ class AddressSpace:
             self.space = Space(self.tracker, thread.stopped())
             self.notices.add(self.space.fileno(), self)
             self.watched = []
+        self.refused = []
         writable = [view for view in self.views if self._cover(self.space, view)]
         blocks = [part for view in writable for part in view.pages(view.region.armed_blocks)]
         fresh = difference(blocks, self.watched)
@@ -92,9 +94,8 @@ class AddressSpace:
         self.watched = blocks
         return sum(view.count for view in fresh)
 
-    @staticmethod
-    def _cover(space: Space, view: View) -> bool:
-        """Put a view under the tracker; False where it is one that can never be written.
+    def _cover(self, space: Space, view: View) -> bool:
+        """Put a view under the tracker; False where that cannot be, or it can never be written.
 
         The kernel refuses a mapping of a file that is open for reading only (without
         VM_MAYWRITE), and nobody, a debugger included, can store through it.
@@ -102,6 +103,9 @@ class AddressSpace:
         try:
             space.cover(view.start, view.end)
         except ForbiddenError:
+            return False
+        except LackingError:
+            self.refused.append(view)
             return False
         return True
 
@@ -118,6 +122,8 @@ class AddressSpace:
         if self.space is None:
             for view in known:
                 view.region.suspect(self.reason, view.page, view.count)
+        for view in common(known, self.refused):
+            view.region.suspect(suspicion.UNTRACKED, view.page, view.count)
         self.watched = common(self.watched, known)
         self._scan_watched(note)
 

@@ -111,6 +111,8 @@ static long protect_itself(struct request *request)
 	return 0;
 }
 
+enum { RING_BYTES = 1 << 16, ENTRIES_BYTES = 4096 };
+
 /* An io_uring with room for one request at a time. */
 static struct {
 	int fd;
@@ -128,10 +130,10 @@ static long uring_setup(struct request *request)
 	uring.fd = (int)syscall(SYS_io_uring_setup, 4, &uring.params);
 	if (uring.fd < 0)
 		return -errno;
-	uring.ring = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd,
+	uring.ring = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd,
 			  IORING_OFF_SQ_RING);
-	uring.entries =
-		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd, IORING_OFF_SQES);
+	uring.entries = mmap(NULL, ENTRIES_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd,
+			     IORING_OFF_SQES);
 	if (uring.ring == MAP_FAILED || uring.entries == MAP_FAILED)
 		return -errno;
 	if (buffer.iov_len &&
@@ -176,6 +178,15 @@ static long uring_read(struct request *request)
 	return done[head & *ring_word(uring.params.cq_off.ring_mask)].res;
 }
 
+/* uring_close: lets go of the ring, and of what is registered with it. */
+static long uring_close(struct request *request)
+{
+	(void)request;
+	munmap(uring.ring, RING_BYTES);
+	munmap(uring.entries, ENTRIES_BYTES);
+	return close(uring.fd) < 0 ? -errno : 0;
+}
+
 const struct verb kernel_verbs[] = {
 	{"handle", handle},
 	{"signals", signals},
@@ -184,5 +195,6 @@ const struct verb kernel_verbs[] = {
 	{"protect_itself", protect_itself},
 	{"uring", uring_setup},
 	{"uring_read", uring_read},
+	{"uring_close", uring_close},
 	{0},
 };
