@@ -286,6 +286,21 @@ int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 	return walk_selected(&walk, error);
 }
 
+int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
+		  struct tm_error *error)
+{
+	struct tm_run run = {0};
+
+	while (tm_bitmap_next(which, run.first + run.count, &run)) {
+		int code = tm_pages_read(source, run.first, run.count, out, error);
+
+		if (code != TM_OK)
+			return code;
+		out += run.count * tm_page_size();
+	}
+	return TM_OK;
+}
+
 int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error)
 {
 	uint64_t size = tm_page_size();

@@ -41,6 +41,8 @@ struct tm_error {
 };
 
 uint64_t tm_page_size(void);
+/* Lets each of two files or directories have the other's name, at once: renameat2(2). */
+int tm_exchange_paths(const char *path, const char *other, struct tm_error *error);
 
 /* bitmap: a sparse bitmap over the pages of one object */
 
@@ -274,6 +276,9 @@ int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count,
  */
 int tm_pages_pack(const struct tm_source *source, const struct tm_bitmap *which, int out,
 		  unsigned char *hashes, unsigned char *total, struct tm_error *error);
+/* Copies the selected pages to `out`, packed. */
+int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
+		  struct tm_error *error);
 /* Writes the selected pages to their own place in the file `out`, leaving out zero pages. */
 int tm_pages_place(const struct tm_source *source, const struct tm_bitmap *which, int out,
 		   struct tm_error *error);

@@ -71,6 +71,18 @@ class Source:
         check(lib.tm_pages_pack(self.handle, which.handle, out, hashes, total, error), error)
         return bytes(ffi.buffer(hashes)), bytes(ffi.buffer(total))
 
+    def copy(self, which: Bitmap, out: memoryview) -> None:
+        """Copy the pages of ``which`` to ``out``, one after the other.
+
+        :raises ValueError: when ``out`` has no room for them
+        :raises NativeError: when a page cannot be read
+        """
+        if out.nbytes < len(which) * PAGE_SIZE:
+            raise ValueError(f"{out.nbytes} bytes are no room for {len(which)} pages")
+        error = new_error()
+        buffer = ffi.from_buffer("unsigned char[]", out, require_writable=True)
+        check(lib.tm_pages_copy(self.handle, which.handle, buffer, error), error)
+
     def place(self, which: Bitmap, out: int) -> None:
         """Write the pages of ``which`` to their own place in ``out``, leaving out zero pages.
 
