@@ -95,17 +95,23 @@ class Region:
         self.data = data_pages(self.descriptor, self.pages)
         return True
 
-    def examine(self, source: Source) -> None:
-        """Find out which of the data pages are all zero. Those at rest were looked at before."""
-        candidates = self.data.copy()
-        if self.examined:
-            moved = self.stored | (self.data - self.before)
-            for suspects in self.suspicions.values():
-                moved |= suspects
-            candidates &= moved
-        self.zero -= candidates
+    def moved(self) -> Bitmap:
+        """Return the data pages that may have changed in the epoch; all, where none was told."""
+        if not self.examined:
+            return self.data.copy()
+        moved = self.stored | (self.data - self.before)
+        for suspects in self.suspicions.values():
+            moved |= suspects
+        return moved & self.data
+
+    def examine(self, moved: Bitmap, source: Source) -> None:
+        """Find out which of the pages ``moved`` are all zero: those at rest were looked at before.
+
+        ``data`` must be as it was when these were told.
+        """
+        self.zero -= moved
         self.zero &= self.data
-        self.zero |= source.zero(candidates)
+        self.zero |= source.zero(moved)
         self.examined = True
 
     def close(self) -> None:
