@@ -74,7 +74,7 @@ def _parent_path(image: Image) -> Path | None:
 
 def _verify_parent(child: Image, parent: Image) -> None:
     recorded = child.manifest.parent if child.manifest else None
-    if recorded and recorded.manifest_sha256 != parent.sha256:
+    if recorded and not parent.is_known_as(recorded.manifest_sha256):
         raise ImageError(
             f"{parent.path} is not the parent that {child.path} was made on: its {MANIFEST} is "
             f"another one; put the right parent there"

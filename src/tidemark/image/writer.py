@@ -59,6 +59,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     epoch: int,
     tracker: str,
     parent: Chain | None,
+    stands_for: str | None = None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -84,6 +85,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
             parent=link,
             files=_file_records(staging, records),
             regions=tuple(record for record, _ in records),
+            stands_for=stands_for,
         )
         _write_file(staging / MANIFEST, dump_manifest(manifest))
         sync_directory(staging)
