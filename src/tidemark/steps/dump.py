@@ -21,6 +21,7 @@ from tidemark.workload import Policy
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tidemark.image.manifest import Manifest
     from tidemark.image.writer import RegionDump
 
 _SHOWN_PAGES = 5
@@ -48,7 +49,8 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
         answer, descriptors = client.ask("open", epoch=epoch)
         try:
             regions = {region["number"]: region for region in answer["regions"]}
-            _write(bitmaps, answer, descriptors, parent, targets.image)
+            with Chain(parent) if parent else nullcontext() as chain:
+                write_dump(bitmaps, answer, descriptors, chain, targets.image)
             write_json(targets.layout, answer["layout"])
             truth = truth_of(bitmaps, regions, descriptors)
             write_json(targets.truth, truth)
@@ -57,22 +59,29 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
                 os.close(descriptor)
 
 
-def _write(
+def write_dump(
     bitmaps: pb.BitmapSet,
     answer: dict[str, Any],
     descriptors: list[int],
-    parent: Path | None,
+    chain: Chain | None,
     target: Path,
-) -> None:
-    with Chain(parent) if parent else nullcontext() as chain:
-        write_image(
-            target,
-            settle_all(bitmaps, answer, descriptors, chain),
-            workload=bitmaps.workload,
-            epoch=bitmaps.epoch,
-            tracker=bitmaps.tracker,
-            parent=chain,
-        )
+) -> Manifest:
+    """Write the image of what a keeper found, on top of ``chain``.
+
+    :param answer: the keeper's, with ``regions``, ``layout`` and ``policy``
+    :raises ImageError: when the parent is damaged
+    :raises StorageError: when the image cannot be written
+    :raises VerifyError: when the audit finds a page that changed unseen
+    :raises StrictError: when a region may not have stood still, and that matters
+    """
+    return write_image(
+        target,
+        settle_all(bitmaps, answer, descriptors, chain),
+        workload=bitmaps.workload,
+        epoch=bitmaps.epoch,
+        tracker=bitmaps.tracker,
+        parent=chain,
+    )
 
 
 def settle_all(
