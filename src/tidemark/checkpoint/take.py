@@ -14,10 +14,12 @@ from tidemark.errors import ImageError, KeeperError
 from tidemark.files import write_json
 from tidemark.image.chain import Chain
 from tidemark.image.manifest import dump_manifest, manifest_sha256
+from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
-from tidemark.steps.bitmaps import get_bitmap
+from tidemark.native.pages import Source
+from tidemark.steps.bitmaps import bitmap_of, get_bitmap
 from tidemark.steps.collect import scan_of
-from tidemark.steps.dump import write_dump
+from tidemark.steps.dump import sources_of, write_dump
 from tidemark.steps.merge import merge_scan
 
 if TYPE_CHECKING:
@@ -113,10 +115,11 @@ def _take(
     try:
         number = series.next_number()
         bitmaps = merge_scan(scan_of(answer["scan"] | {"epoch": number}))
-        _check_copied(bitmaps, answer, chain)
+        copies = _copies(bitmaps, answer, descriptors)
+        _check_copied(bitmaps, copies, chain)
         begun(_most_written(bitmaps, full=chain is None) * PAGE_SIZE)
         write_json(series.path(number) / "layout.json", answer["layout"])
-        manifest = write_dump(bitmaps, answer, descriptors, chain, series.image(number))
+        manifest = write_dump(bitmaps, answer, copies.sources, chain, series.image(number))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -145,16 +148,42 @@ def _sha256(manifest: Manifest) -> str:
     return manifest_sha256(dump_manifest(manifest))
 
 
-def _check_copied(bitmaps: pb.BitmapSet, answer: dict[str, Any], chain: Chain | None) -> None:
+@dataclass(frozen=True)
+class _Copies:
+    """By region, which pages the keeper gave, and how they are read."""
+
+    pages: dict[int, Bitmap]
+    sources: dict[int, Source]
+
+
+def _copies(bitmaps: pb.BitmapSet, answer: dict[str, Any], descriptors: list[int]) -> _Copies:
+    lengths = {region.number: region.pages for region in bitmaps.regions}
+    if answer["held"]:
+        pages = {
+            reading["number"]: Bitmap(
+                lengths[reading["number"]], ((page, count) for page, count, _, _ in reading["dump"])
+            )
+            for reading in answer["regions"]
+        }
+        return _Copies(pages, sources_of(answer, descriptors))
+    pages = {
+        copied["number"]: bitmap_of(copied["packed"], lengths[copied["number"]])
+        for copied in answer["regions"]
+    }
+    sources = {
+        copied["number"]: Source.packed(pages[copied["number"]], descriptors[0], copied["offset"])
+        for copied in answer["regions"]
+    }
+    return _Copies(pages, sources)
+
+
+def _check_copied(bitmaps: pb.BitmapSet, copies: _Copies, chain: Chain | None) -> None:
     """Fail where a page can neither be read from the keeper's copies nor left to the parent.
 
     :raises UncopiedError: then
     """
-    readings = {reading["number"]: reading["dump"] for reading in answer["regions"]}
     for region in bitmaps.regions:
-        missing = get_bitmap(region.used)
-        for page, count, _, _ in readings[region.number]:
-            missing.clear(page, count)
+        missing = get_bitmap(region.used) - copies.pages[region.number]
         if chain is not None and region.known and region.number in chain.regions():
             moved = get_bitmap(region.dirty) | get_bitmap(region.suspect)
             missing -= chain.content(region.number) - moved

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +12,18 @@ from tidemark.errors import KeeperError, WorkloadError
 from tidemark.keeper import suspicion
 from tidemark.keeper.copies import Copies
 from tidemark.keeper.quantum import describe_ending
-from tidemark.keeper.snapshot import Snapshot
+from tidemark.keeper.snapshot import Snapshot, flat
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE
+from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Source
 
 if TYPE_CHECKING:
+    from tidemark.keeper.copies import Readable
     from tidemark.keeper.live import Live
     from tidemark.keeper.objects import Identity
-    from tidemark.native.pages import Extent
+
+_SPARE_PAGES = 256
+"""What may be written after the last look at what was."""
 
 Answer = tuple[dict[str, Any], list[int]]
 
@@ -69,24 +74,44 @@ class Checkpoints:
             )
         if self._client is not None:
             raise KeeperError("another checkpoint is being written; ask again when that is done")
+        full = full or self._parent is None
+        if not full:
+            self._prepare()
         live.tracking.look_outside(live.tree)
+        gc.disable()  # the workload must not stand for that
         self._stood_since = time.monotonic()
         live.tree.freeze()
         try:
-            answer = self._take(full=full or self._parent is None, most_bytes=most_bytes)
+            answer = self._take(full=full, most_bytes=most_bytes)
         except BaseException:
             self._lose()
             raise
+        finally:
+            gc.enable()
         self._client = client
         self._taken += 1
         return answer
+
+    def _prepare(self) -> None:
+        """Have at hand what will be copied, as far as it can be told while the workload runs."""
+        live, most = self._live, 0
+        for identity, written in live.tracking.peek(live.tree).items():
+            region = live.tracking.regions.get(identity)
+            window = region.window() if region is not None else None
+            if region is not None and window is not None:
+                held = written & region.data  # what it lacks would be made by a touch
+                most += len(held)
+                with suppress(ShortReadError):
+                    window.touch(held)
+        with suppress(OSError):
+            self._copies.prepare(most + most // 4 + _SPARE_PAGES)
 
     def _take(self, *, full: bool, most_bytes: int) -> Answer:
         live = self._live
         for region in live.tracking.in_order():
             for first, count in self._unsaved.get(region.identity, Bitmap(0)).runs():
                 region.suspect(suspicion.UNSAVED, first, count)
-        snapshot = Snapshot(live.tree, live.tracking)
+        snapshot = Snapshot(live.tree, live.tracking, present=False)
         try:
             self._note_unsaved(snapshot)
             wanted = {
@@ -95,7 +120,7 @@ class Checkpoints:
             }
             if sum(map(len, wanted.values())) * PAGE_SIZE > most_bytes:
                 return self._hold(snapshot)
-            return self._copy(snapshot, wanted)
+            return self._copy(snapshot, wanted, full=full)
         except BaseException:
             snapshot.close()
             raise
@@ -124,21 +149,37 @@ class Checkpoints:
         self._held = snapshot
         return self._answer(scan, snapshot.layout(), regions, held=True), descriptors
 
-    def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap]) -> Answer:
+    def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap], *, full: bool) -> Answer:
         self._make_room(sum(map(len, wanted.values())))
-        extents = {
-            number: self._copies.take(source, wanted[number])
-            for number, source in snapshot.sources().items()
+        sources: dict[int, Readable] = {**snapshot.sources()}
+        if not full:
+            # Single pages are copied quicker from a mapping, long runs by read(2).
+            sources |= {
+                found.region.number: window
+                for found in snapshot.found
+                if (window := found.region.window())
+            }
+        offsets = {
+            number: self._copies.take(source, wanted[number]) for number, source in sources.items()
         }
         self._live.tracking.clear(self._live.tree)
         layout = snapshot.layout()
         self._thaw()
         stood = time.monotonic() - self._stood_since
-        scan = snapshot.examine({number: Source(copied) for number, copied in extents.items()})
         snapshot.close()
-        regions = [_reading(number, copied) for number, copied in extents.items()]
+        descriptor = self._copies.descriptor
+        scan = snapshot.examine(
+            {
+                number: Source.packed(wanted[number], descriptor, offset)
+                for number, offset in offsets.items()
+            }
+        )
+        regions = [
+            {"number": number, "packed": flat(wanted[number]), "offset": offset}
+            for number, offset in offsets.items()
+        ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
-        return answer, [self._copies.descriptor]
+        return answer, [descriptor]
 
     def _make_room(self, pages: int) -> None:
         try:
@@ -203,7 +244,3 @@ class Checkpoints:
     def leave_all(self) -> None:
         """Let the workload run, whoever writes a checkpoint of it."""
         self.leave(self._client)
-
-
-def _reading(number: int, extents: list[Extent]) -> dict[str, Any]:
-    return {"number": number, "dump": [[e.page, e.count, e.offset, 0] for e in extents]}

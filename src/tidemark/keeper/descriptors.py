@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from tidemark import proc
 from tidemark.native.library import ForbiddenError, NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
-from tidemark.native.process import same_files
+from tidemark.native.process import open_files, same_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tidemark.keeper.region import Region
+    from tidemark.native.maps import RawMapping
     from tidemark.native.space import Span
+
+    Listed = Mapping[int, Sequence[RawMapping]]
 
 _RING = "anon_inode:[io_uring]"
 _ASYNCHRONOUS_OUTPUT = "/[aio]"
@@ -39,18 +42,23 @@ class Holdings:
     pinned: dict[int, list[Span]] = field(default_factory=dict)
 
 
-def holdings(pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
+def holdings(
+    pids: Iterable[int], regions: Iterable[Region], listed: Listed | None = None
+) -> Holdings:
     """Return what processes have open of ``regions``. They should stand, or it may change.
 
     A process that may not be inspected is passed over: none of the workload's is one.
+
+    :param listed: by pid, the shared mappings of processes that stand, where they are known
     """
+    listed = listed or {}
     files = {region.identity[:2]: region for region in regions if region.kind in {"memfd", "posix"}}
     found = Holdings()
     for pid in pids:
         rings = 0
         for tid in file_tables(pid):
             rings += _look_at_table(pid, tid, files, found)
-        if not rings and _maps(pid, _RING):
+        if not rings and _maps(pid, _RING, listed.get(pid)):
             _note_unknown_ring(pid, files.values(), found)
     return found
 
@@ -60,15 +68,14 @@ def _look_at_table(
 ) -> int:
     """Note what one table of open files holds; return how many rings of io_uring."""
     rings = 0
-    for number, status in proc.open_descriptors(tid):
-        device = os.major(status.st_dev), os.minor(status.st_dev)
-        region = files.get((device, status.st_ino))
+    for file in open_files(tid):
+        region = files.get((file.device, file.inode))
         if region is not None and region.number not in found.unseen:
-            if _writes_unseen(region, pid, tid, number):
+            if _writes_unseen(region, pid, tid, file.number):
                 found.unseen.add(region.number)
-        elif status.st_dev == _anonymous_device() and _is_ring(tid, number):
+        elif file.device == _anonymous_device() and _is_ring(tid, file.number):
             rings += 1
-            _look_at_ring(pid, f"/proc/{tid}/fdinfo/{number}", files.values(), found)
+            _look_at_ring(pid, f"/proc/{tid}/fdinfo/{file.number}", files.values(), found)
     return rings
 
 
@@ -131,17 +138,20 @@ def _is_ring(tid: int, number: int) -> bool:
 
 
 @functools.cache
-def _anonymous_device() -> int:
+def _anonymous_device() -> tuple[int, int]:
     """Return the device of files without a name, found by one of ours."""
     descriptor = os.eventfd(0)
     try:
-        return os.fstat(descriptor).st_dev
+        device = os.fstat(descriptor).st_dev
+        return os.major(device), os.minor(device)
     finally:
         os.close(descriptor)
 
 
-def _maps(pid: int, name: str) -> bool:
+def _maps(pid: int, name: str, listed: Sequence[RawMapping] | None = None) -> bool:
     """Return whether a process maps a file whose name begins with ``name``."""
+    if listed is not None:
+        return any(mapping.name.startswith(name) for mapping in listed)
     for tid in proc.thread_ids(pid):
         try:
             return any(mapping.name.startswith(name) for mapping in shared_mappings(tid))

@@ -76,14 +76,15 @@ class Found:
 class Snapshot:
     """What collect found. Its content can be read until the workload is thawed.
 
+    :param present: look into page tables, too, where the object itself tells what is in use
     :raises UnsupportedError: for memory in huge pages
     """
 
-    def __init__(self, tree: Tree, tracking: Tracking) -> None:
+    def __init__(self, tree: Tree, tracking: Tracking, *, present: bool = True) -> None:
         self._tree = tree
         self._tracking = tracking
         self._memories = Memories()
-        self._scanned = tracking.collect(tree)
+        self._scanned = tracking.collect(tree, present=present)
         try:
             self._dump = {
                 region.number: read_for_dump(region, self._scanned, self._memories)
@@ -110,7 +111,14 @@ class Snapshot:
             "page_size": PAGE_SIZE,
             "tracker": self._tracking.tracker,
             "regions": [found.tell() for found in self.found],
-            "mappings": [self._mapping(scan) for scan in self._in_order()],
+            "mappings": [
+                _place(scan)
+                | {
+                    "written": flat(scan.written & scan.view.region.data),
+                    "present": flat(scan.present) if scan.present else [],
+                }
+                for scan in self._in_order()
+            ],
         }
 
     def close(self) -> None:
@@ -119,19 +127,6 @@ class Snapshot:
 
     def _in_order(self) -> list[ScannedView]:
         return sorted(self._scanned, key=lambda scan: (scan.process.number, scan.view.start))
-
-    @staticmethod
-    def _mapping(scan: ScannedView) -> dict[str, Any]:
-        return {
-            "process": scan.process.number,
-            "region": scan.view.region.number,
-            "start": scan.view.start,
-            "page": scan.view.page,
-            "count": scan.view.count,
-            "protection": scan.protection,
-            "written": flat(scan.written & scan.view.region.data),
-            "present": flat(scan.present),
-        }
 
     def layout(self) -> dict[str, Any]:
         """Return who maps what where: the content of layout.json."""
@@ -150,14 +145,7 @@ class Snapshot:
                 {"number": r.number, "kind": r.kind, "name": r.name, "pages": r.pages}
                 for r in self._tracking.in_order()
             ],
-            "mappings": [
-                {
-                    key: value
-                    for key, value in self._mapping(scan).items()
-                    if key not in {"written", "present"}
-                }
-                for scan in self._in_order()
-            ],
+            "mappings": [_place(scan) for scan in self._in_order()],
         }
 
     def readings(self) -> tuple[list[dict[str, Any]], list[int]]:
@@ -187,6 +175,18 @@ class Snapshot:
         """Return the process through whose link the object was opened: the first that maps it."""
         numbers = [s.process.number for s in self._scanned if s.view.region is region]
         return [min(numbers)] if numbers else []
+
+
+def _place(scan: ScannedView) -> dict[str, Any]:
+    """Return where a mapping is, and what it shows."""
+    return {
+        "process": scan.process.number,
+        "region": scan.view.region.number,
+        "start": scan.view.start,
+        "page": scan.view.page,
+        "count": scan.view.count,
+        "protection": scan.protection,
+    }
 
 
 def _indexed(reading: Reading, descriptors: list[int]) -> list[list[int]]:

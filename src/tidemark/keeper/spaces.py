@@ -30,6 +30,16 @@ ATOMIC = "uffd-wp"
 """The tracker that forgets a write in the same breath in which it reports it."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the tracker told of a part of a view; ``changed``: it is not under the tracker now."""
+
+    part: View
+    written: Bitmap
+    unsure: Bitmap
+    changed: bool
+
+
 @dataclass(eq=False)
 class AddressSpace:
     """One address space: of the processes ``users``, two of them during a vfork.
@@ -81,12 +91,17 @@ class AddressSpace:
             self.space = Space(self.tracker, thread.stopped())
             self.notices.add(self.space.fileno(), self)
             self.watched = []
-        writable = [view for view in self.views if self._cover(self.space, view)]
+        whole = self._watched_whole()
+        writable = [view for view in self.views if view in whole or self._cover(self.space, view)]
         blocks = [part for view in writable for part in view.pages(view.region.armed_blocks)]
         fresh = difference(blocks, self.watched)
         self.space.arm([(view.start, view.end) for view in fresh])
         self.watched = blocks
         return sum(view.count for view in fresh)
+
+    def _watched_whole(self) -> set[View]:
+        """Return the views of which each page was found to be watched by the last scan."""
+        return set(self.watched).intersection(self.views)
 
     @staticmethod
     def _cover(space: Space, view: View) -> bool:
@@ -106,6 +121,11 @@ class AddressSpace:
 
         What the tracker cannot have seen is marked as suspect in the region.
         """
+        self.meet(current)
+        self.report(self.read(), note)
+
+    def meet(self, current: Sequence[View]) -> None:
+        """Suspect what the known views show no more, or the ``current`` ones show anew."""
         for view in difference(self.views, current):
             view.region.suspect(suspicion.UNMAPPED, view.page, view.count)
         for view in difference(current, self.views):
@@ -115,15 +135,37 @@ class AddressSpace:
             for view in known:
                 view.region.suspect(self.reason, view.page, view.count)
         self.watched = common(self.watched, known)
-        self._scan_watched(note)
 
-    def _scan_watched(self, note: Note) -> None:
-        """Report to ``note`` what was written since the last scan to what is watched."""
+    def read(self) -> list[Reading]:
+        """Return what was written since the last scan to what is watched, and forget it.
+
+        It changes nothing that another thread has to do with.
+        """
         if self.space is None:
-            return
-        self.watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
+            return []
+        readings = [_read(self.space, part, rearm=True) for part in self.watched]
         if self.tracker != ATOMIC:
-            self.space.arm([(view.start, view.end) for view in self.watched])
+            kept = [r.part for r in readings if not r.changed]
+            self.space.arm([(view.start, view.end) for view in kept])
+        return readings
+
+    def report(self, readings: list[Reading], note: Note) -> None:
+        """Report to ``note`` what was read, and suspect what could not be told."""
+        for reading in readings:
+            note(reading.part, reading.written)
+            for first, count in reading.unsure.runs():
+                reading.part.region.suspect(suspicion.UNSURE, first, count)
+            if reading.changed:
+                # Another mapping of the same pages stands there now, which is not watched.
+                part = reading.part
+                part.region.suspect(suspicion.UNMAPPED, part.page, part.count)
+        self.watched = [reading.part for reading in readings if not reading.changed]
+
+    def peek(self) -> list[Reading]:
+        """Return what was written so far, and forget nothing."""
+        if self.space is None:
+            return []
+        return [_read(self.space, part, rearm=False) for part in self.watched]
 
     def suspect(self, reason: str, start: int = 0, end: int = 1 << 64) -> None:
         """Suspect what the known views between two addresses show."""
@@ -152,17 +194,12 @@ class AddressSpace:
             self.space.present((view.start, view.end, view.page), present)
         return present
 
-    def _scan_part(self, space: Space, view: View, note: Note) -> bool:
-        """Scan a part; return whether it is still watched."""
-        written, unsure = Bitmap(view.region.pages), Bitmap(view.region.pages)
-        try:
-            space.scan((view.start, view.end, view.page), written, unsure, rearm=True)
-        except ChangedError:
-            # Another mapping of the same pages stands there now, which is not watched.
-            view.region.suspect(suspicion.UNMAPPED, view.page, view.count)
-            return False
-        finally:
-            note(view, written)
-        for first, count in unsure.runs():
-            view.region.suspect(suspicion.UNSURE, first, count)
-        return True
+
+def _read(space: Space, part: View, *, rearm: bool) -> Reading:
+    written, unsure = Bitmap(part.region.pages), Bitmap(part.region.pages)
+    changed = False
+    try:
+        space.scan((part.start, part.end, part.page), written, unsure, rearm=rearm)
+    except ChangedError:
+        changed = True
+    return Reading(part, written, unsure, changed)
