@@ -344,6 +344,14 @@ int tm_window_copy(const struct tm_window *window, const struct tm_bitmap *which
 int tm_window_touch(const struct tm_window *window, const struct tm_bitmap *which,
 		    struct tm_error *error);
 
+/*
+ * Writes the entries of CRIU's page map that say which pages are here and which in the parent,
+ * none of more than `most` pages. The bitmaps are disjoint. Returns how many bytes they take;
+ * `ret` takes all of them if it has the `capacity`.
+ */
+size_t tm_pagemap_encode(const struct tm_bitmap *present, const struct tm_bitmap *in_parent,
+			 uint64_t most, size_t capacity, unsigned char *ret);
+
 /* probe: what this kernel and these privileges allow, each tried for real */
 
 enum tm_feature {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from system import PATIENCE
 
 from tidemark.checkpoint.series import Series
-from tidemark.checkpoint.take import Taken, take
+from tidemark.checkpoint.take import Taken, Taker
 from tidemark.keeper.main import CHECKPOINTS
 from tidemark.restore.files import restore_files
 
@@ -64,7 +64,7 @@ class Kept:
     def take(self, most_bytes: int = PLENTY) -> Taken:
         """Take a checkpoint."""
         with self.stage.client() as client, Series(self.directory) as series:
-            taken = take(client, series, most_bytes)
+            taken = Taker(client, series, most_bytes).take()
         self.expect(taken.number)
         return taken
 

@@ -16,7 +16,7 @@ from kept import PAGES, PLENTY, Kept
 from system import PAGE, descriptors, is_alive, kill, maps, state, status, wait_until
 
 from tidemark.checkpoint.series import Series
-from tidemark.checkpoint.take import take
+from tidemark.checkpoint.take import Taker
 from tidemark.errors import BusyError, KeeperError, StorageError, WorkloadError
 from tidemark.image.chain import open_images
 
@@ -168,7 +168,7 @@ def test_a_write_from_outside_while_a_checkpoint_is_written_is_in_the_next(kept:
 
     leader.store(window, 1)
     with kept.stage.client() as client, Intruded(kept.directory) as series:
-        held = take(client, series, 0)
+        held = Taker(client, series, 0).take()
     assert (held.held, held.pages) == (True, 1)
     assert kept.take().pages == 1
 
@@ -283,7 +283,7 @@ def test_an_image_that_was_published_but_not_saved_stands_beside_the_next(kept: 
 
         client.ask = ask  # type: ignore[method-assign, assignment]
         with pytest.raises(KeyboardInterrupt):
-            take(client, series, PLENTY)
+            Taker(client, series, PLENTY).take()
     kept.expect(1)
     leader.store(window, 2)
     taken = kept.take()

@@ -76,27 +76,22 @@ def _directory(client: Client) -> Path:
 
 def _take_all(client: Client, series: Series, arguments: Namespace) -> None:
     from tidemark.checkpoint.keep import keep_last
+    from tidemark.checkpoint.progress import Progress
+    from tidemark.checkpoint.take import Taker
 
+    most = arguments.max_memory
+    taker = Taker(client, series, _half_of_free_memory() if most is None else most)
     many = arguments.count or (None if arguments.every else 1)
     for index in itertools.count():
         due = time.monotonic() + (arguments.every or 0.0)
-        taken = _take(client, series, arguments)
+        with Progress(series.directory, sys.stderr) as progress:
+            taken = taker.take(progress.begin)
         _print(taken, as_json=arguments.json)
         if arguments.keep:
             keep_last(series, arguments.keep)
         if many is not None and index + 1 >= many:
             return
         client.wait(max(0.0, due - time.monotonic()))
-
-
-def _take(client: Client, series: Series, arguments: Namespace) -> Taken:
-    from tidemark.checkpoint.progress import Progress
-    from tidemark.checkpoint.take import take
-
-    most = arguments.max_memory
-    with Progress(series.directory, sys.stderr) as progress:
-        most = _half_of_free_memory() if most is None else most
-        return take(client, series, most, progress.begin)
 
 
 def _half_of_free_memory() -> int:

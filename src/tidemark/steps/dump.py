@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tidemark.image.manifest import Manifest
     from tidemark.image.writer import RegionDump
+    from tidemark.native.bitmap import Bitmap
     from tidemark.native.pages import Source
 
 _SHOWN_PAGES = 5
@@ -61,6 +62,14 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
                 os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class Written:
+    """An image that was written; ``content``: by region, the pages that it has or inherits."""
+
+    manifest: Manifest
+    content: dict[int, Bitmap]
+
+
 def sources_of(answer: dict[str, Any], descriptors: list[int]) -> dict[int, Source]:
     """Return, by region, the way to read it that a keeper gave, with the descriptors for that."""
     return {
@@ -74,7 +83,7 @@ def write_dump(
     sources: Mapping[int, Source],
     chain: Chain | None,
     target: Path,
-) -> Manifest:
+) -> Written:
     """Write the image of what a keeper found, on top of ``chain``.
 
     :param answer: the keeper's, with ``layout`` and ``policy``
@@ -84,14 +93,16 @@ def write_dump(
     :raises VerifyError: when the audit finds a page that changed unseen
     :raises StrictError: when a region may not have stood still, and that matters
     """
-    return write_image(
+    dumps = settle_all(bitmaps, answer, sources, chain)
+    manifest = write_image(
         target,
-        settle_all(bitmaps, answer, sources, chain),
+        dumps,
         workload=bitmaps.workload,
         epoch=bitmaps.epoch,
         tracker=bitmaps.tracker,
         parent=chain,
     )
+    return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
 
 
 def settle_all(
