@@ -39,6 +39,7 @@ torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and
 bench: CONFIG = full
 bench: .venv/run ## measure, and say which figures hold: CONFIG is full, or quick (some minutes)
 	snakemake -s benchmarks/Snakefile --cores 1 --forceall --quiet all --config bench=$(CONFIG)
+	cp results/benchmarks/benchmarks.md results/benchmarks/benchmarks.svg docs/
 	cat results/benchmarks/verdicts.txt
 
 .PHONY: lint

@@ -24,7 +24,7 @@ LINE, LEFT, WIDTH = 22, 300, 900
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison: its ratios, and whether the median is at most what it should be.
+    """One comparison: its ratios, and whether the median is at most what it should be, if it is.
 
     ``spread`` is that of the middle half of the ratios, in proportion to the median.
     """
@@ -32,7 +32,7 @@ class Verdict:
     row: int
     name: str
     says: str
-    at_most: float
+    at_most: float | None
     pairs: int
     least: float
     median: float
@@ -42,9 +42,11 @@ class Verdict:
     ratios: list[float]
 
     @property
-    def holds(self) -> bool:
-        """Whether the row of the table is reached."""
-        return self.median <= self.at_most
+    def word(self) -> str:
+        """Whether the row of the table is reached, in a word; empty where it is only told."""
+        if self.at_most is None:
+            return ""
+        return "holds" if self.median <= self.at_most else "FAILS"
 
 
 def verdict_of(raw: dict[str, Any]) -> Verdict:
@@ -57,7 +59,7 @@ def verdict_of(raw: dict[str, Any]) -> Verdict:
         row=declared["row"],
         name=raw["name"],
         says=declared["says"],
-        at_most=declared["at_most"],
+        at_most=declared.get("at_most"),
         pairs=len(ratios),
         least=min(ratios),
         median=median,
@@ -71,9 +73,10 @@ def verdict_of(raw: dict[str, Any]) -> Verdict:
 def line(verdict: Verdict) -> str:
     """Return a verdict as one line."""
     noisy = "  (noisy: repeat it on a quiet machine)" if verdict.spread > HIGH_SPREAD else ""
+    limit = "" if verdict.at_most is None else f", at most {verdict.at_most:g}"
     return (
-        f"row {verdict.row:2}  {'holds' if verdict.holds else 'FAILS'}  "
-        f"ratio {verdict.median:6.3f} (least {verdict.least:.3f}, at most {verdict.at_most:g})  "
+        f"row {verdict.row:2}  {verdict.word:5}  "
+        f"ratio {verdict.median:6.3f} (least {verdict.least:.3f}{limit})  "
         f"{verdict.says}{noisy}"
     )
 
@@ -82,7 +85,7 @@ def page(verdicts: Sequence[Verdict], machine: dict[str, Any], load: Sequence[fl
     """Return the page of the last run."""
     rows = [
         f"| {v.row} | {v.says} | {v.ours:.4g} | {v.peer:.4g} | {v.median:.3f} | {v.least:.3f} | "
-        f"{v.spread:.0%} | {v.at_most:g} | {'holds' if v.holds else '**fails**'} |"
+        f"{v.spread:.0%} | {'' if v.at_most is None else v.at_most} | {v.word} |"
         for v in verdicts
     ]
     facts = (
@@ -114,8 +117,8 @@ def plot(verdicts: Sequence[Verdict]) -> str:
         y = LINE * (index + 1)
         body.append(f'<text x="4" y="{y + 4}">{verdict.name}</text>')
         for ratio in verdict.ratios:
-            x = _place(ratio / verdict.at_most)
-            body.append(f'<circle cx="{x:.1f}" cy="{y}" r="3" class="{_class(verdict)}"/>')
+            x = _place(ratio / (verdict.at_most or 1.0))
+            body.append(f'<circle cx="{x:.1f}" cy="{y}" r="3" class="{verdict.word.lower()}"/>')
     limit, height = _place(1.0), LINE * (len(verdicts) + 2)
     style = "text{font:12px sans-serif}.holds{fill:#2a7}.fails{fill:#c33}circle{opacity:.5}"
     return (
@@ -124,10 +127,6 @@ def plot(verdicts: Sequence[Verdict]) -> str:
         f'<path d="M{limit} 6V{height - LINE}" stroke="#333"/>'
         f'<text x="{limit}" y="{height - 6}" text-anchor="middle">at most</text></svg>\n'
     )
-
-
-def _class(verdict: Verdict) -> str:
-    return "holds" if verdict.holds else "fails"
 
 
 def _place(share: float) -> float:
@@ -142,7 +141,7 @@ def main() -> None:
     load = min(raw["load"][0][0] for raw in found), max(raw["load"][1][0] for raw in found)
     write_bytes(where, page(verdicts, found[0]["machine"], load).encode())
     write_bytes(picture, plot(verdicts).encode())
-    write_json(summary, {"verdicts": [asdict(v) | {"holds": v.holds} for v in verdicts]})
+    write_json(summary, {"verdicts": [asdict(v) | {"verdict": v.word} for v in verdicts]})
     write_bytes(lines, ("\n".join(map(line, verdicts)) + "\n").encode())
 
 

@@ -236,7 +236,7 @@ def test_a_checkpoint_that_fails_in_the_keeper_after_the_scan_loses_nothing(kept
     before = resource.prlimit(keeper, resource.RLIMIT_FSIZE, (PAGE, -1))
     kept.stage.ask("checkpoint", full=False, most_bytes=0)  # gives back what was copied
     leader.store(window, 1)
-    born = leader.anonymous(2 * PAGES)
+    born = leader.anonymous(40 * PAGES)  # more than there is memory at hand for
     leader.fill(born)
     kept.windows.append((leader, born))
     with pytest.raises(KeeperError, match="no memory to copy"):
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_fails_in_the_keeper_after_the_scan_loses_nothing(kept
     leader.store(window, 2)
     resource.prlimit(keeper, resource.RLIMIT_FSIZE, before)
     taken = kept.take()
-    assert taken.pages == PAGES + 2 * PAGES
+    assert taken.pages == PAGES + 40 * PAGES
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_and_loses_nothing(

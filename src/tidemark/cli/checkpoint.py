@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tidemark.checkpoint.series import Series
     from tidemark.checkpoint.take import Taken
     from tidemark.keeper.client import Client
+
+log = logging.getLogger(__name__)
 
 SUMMARY = "take a checkpoint of a process that is kept, or one every few seconds"
 
@@ -78,6 +81,7 @@ def _take_all(client: Client, series: Series, arguments: Namespace) -> None:
     from tidemark.checkpoint.keep import keep_last
     from tidemark.checkpoint.progress import Progress
     from tidemark.checkpoint.take import Taker
+    from tidemark.native.library import LackingError
 
     most = arguments.max_memory
     taker = Taker(client, series, _half_of_free_memory() if most is None else most)
@@ -88,7 +92,10 @@ def _take_all(client: Client, series: Series, arguments: Namespace) -> None:
             taken = taker.take(progress.begin)
         _print(taken, as_json=arguments.json)
         if arguments.keep:
-            keep_last(series, arguments.keep)
+            try:
+                keep_last(series, arguments.keep)
+            except LackingError as error:
+                log.warning("older checkpoints stay, since %s", error)
         if many is not None and index + 1 >= many:
             return
         client.wait(max(0.0, due - time.monotonic()))

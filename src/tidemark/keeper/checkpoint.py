@@ -75,8 +75,7 @@ class Checkpoints:
         if self._client is not None:
             raise KeeperError("another checkpoint is being written; ask again when that is done")
         full = full or self._parent is None
-        if not full:
-            self._prepare()
+        self._prepare(full=full, most_bytes=most_bytes)
         live.tracking.look_outside(live.tree)
         gc.disable()  # the workload must not stand for that
         self._stood_since = time.monotonic()
@@ -92,19 +91,29 @@ class Checkpoints:
         self._taken += 1
         return answer
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, full: bool, most_bytes: int) -> None:
         """Have at hand what will be copied, as far as it can be told while the workload runs."""
-        live, most = self._live, 0
+        regions = self._live.tracking.in_order()
+        if full:
+            most = sum(len(region.data) for region in regions)
+        else:
+            most = self._touch_written() * 5 // 4
+        if most * PAGE_SIZE <= most_bytes:
+            with suppress(OSError):
+                self._copies.prepare(most + _SPARE_PAGES)
+
+    def _touch_written(self) -> int:
+        """Have what was written so far in our page table; return how many pages that is."""
+        live, found = self._live, 0
         for identity, written in live.tracking.peek(live.tree).items():
             region = live.tracking.regions.get(identity)
             window = region.window() if region is not None else None
             if region is not None and window is not None:
                 held = written & region.data  # what it lacks would be made by a touch
-                most += len(held)
+                found += len(held)
                 with suppress(ShortReadError):
                     window.touch(held)
-        with suppress(OSError):
-            self._copies.prepare(most + most // 4 + _SPARE_PAGES)
+        return found
 
     def _take(self, *, full: bool, most_bytes: int) -> Answer:
         live = self._live
