@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,17 @@ import yaml
 from rows import MEASURES
 
 from tidemark.files import write_json
+
+
+def criu() -> str:
+    """Say whether there is a CRIU that works here, by its own check."""
+    if shutil.which("criu") is None:
+        return "CRIU is not installed here"
+    done = subprocess.run(["criu", "check"], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return "A CRIU is installed here that passes its own check"
+    reason = (done.stdout + done.stderr).strip().splitlines()[-1]
+    return f"The CRIU that is installed here fails its own check ({reason})"
 
 
 def main() -> None:
@@ -36,7 +48,7 @@ def main() -> None:
                 "architecture": platform.machine(),
                 "cpus": os.cpu_count(),
                 "python": platform.python_version(),
-                "criu": shutil.which("criu"),
+                "criu": criu(),
             },
         },
     )

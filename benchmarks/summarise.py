@@ -92,12 +92,12 @@ def page(verdicts: Sequence[Verdict], machine: dict[str, Any], load: Sequence[fl
         f"Linux {machine['kernel']}, {machine['architecture']}, {machine['cpus']} processors, "
         f"Python {machine['python']}; load {load[0]:.1f} to {load[1]:.1f}."
     )
-    criu = f"CRIU is {machine['criu']}" if machine["criu"] else "CRIU is not installed here"
     return "\n".join(
         [
             "# Benchmarks: the last run",
             "",
-            f"{facts} {criu}.",
+            facts,
+            f"{machine['criu']}: nothing is measured of it.",
             "A ratio is ours over the peer's, of the median of pairs measured one right after the",
             "other; times are in seconds. Made by `make bench`; the samples are in",
             "`results/benchmarks/raw/`.",
