@@ -15,8 +15,9 @@ import pytest
 from kept import PAGES, PLENTY, Kept
 from system import PAGE, descriptors, is_alive, kill, maps, state, status, wait_until
 
+from tidemark.checkpoint.keep import keep_last
 from tidemark.checkpoint.series import Series
-from tidemark.checkpoint.take import Taker
+from tidemark.checkpoint.take import Taken, Taker
 from tidemark.errors import BusyError, KeeperError, StorageError, WorkloadError
 from tidemark.image.chain import open_images
 
@@ -422,6 +423,36 @@ def test_where_the_parent_is_another_image_a_checkpoint_is_in_full(kept: Kept) -
     kept.expect(1)
     shutil.rmtree(second.path)
     assert kept.take().full
+
+
+def test_a_client_goes_on_from_what_it_has_written_itself(kept: Kept) -> None:
+    leader = kept.stage.program()
+    descriptor = leader.memfd(PAGES)
+    window = leader.map(descriptor, PAGES)
+    leader.fill(window)
+    kept.windows.append((leader, window))
+    kept.stage.attach(leader)
+    with kept.stage.client() as client, Series(kept.directory) as series:
+        taker = Taker(client, series, PLENTY)
+
+        def took() -> Taken:
+            taken = taker.take()
+            kept.expect(taken.number)
+            return taken
+
+        took()
+        for page in range(3):
+            leader.pwrite(descriptor, page)
+            taken = took()
+            assert (taken.pages, taken.full, taken.suspects > 0) == (1, False, True)
+        keep_last(series, 1)
+        leader.pwrite(descriptor, 3)
+        taken = took()
+        assert (taken.pages, taken.full) == (1, False)
+        shutil.rmtree(taken.path)
+        leader.pwrite(descriptor, 4)
+        assert took().full
+    assert kept.check_all() == [3, 4]
 
 
 def test_another_directory_begins_with_a_checkpoint_in_full(kept: Kept) -> None:
