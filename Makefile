@@ -10,7 +10,7 @@ CONFIG ?= config/config.yaml
 OPERATIONS ?= 200000
 PROTOS := src/tidemark/proto/criu.proto src/tidemark/proto/tracking.proto
 C_SOURCES = $(shell git ls-files 'native/*.[ch]')
-RULES = Snakefile $(wildcard workflow/rules/*.smk)
+RULES = Snakefile benchmarks/Snakefile $(wildcard workflow/rules/*.smk)
 
 # A run leaves nothing of the user's behind in these, and takes nothing from them.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -38,6 +38,13 @@ test-kernels: .venv/run .venv/kernels ## boot Debian's kernels in emulated machi
 .PHONY: torture
 torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and look for a lost write
 	python tests/torture/torture.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench
+bench: CONFIG = full
+bench: .venv/run ## measure, and say which figures hold: CONFIG is full, or quick (some minutes)
+	snakemake -s benchmarks/Snakefile --cores 1 --forceall --quiet all --config bench=$(CONFIG)
+	cp results/benchmarks/benchmarks.md results/benchmarks/benchmarks.svg docs/
+	cat results/benchmarks/verdicts.txt
 
 .PHONY: lint
 lint: .venv/run .venv/test ## formatters, linters and types only

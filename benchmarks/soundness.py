@@ -28,7 +28,7 @@ from tidemark.keeper.live import Live
 from tidemark.keeper.session import Session
 from tidemark.keeper.witness import Testimony
 from tidemark.steps.collect import scan_of
-from tidemark.steps.dump import settle_all
+from tidemark.steps.dump import settle_all, sources_of
 from tidemark.steps.merge import merge_scan
 from tidemark.workload import Advance, Policy, Ready, Workload
 
@@ -44,7 +44,7 @@ TARGET = Path(__file__).parent / "target.py"
 class Silence:
     """A witness that is asked nothing and knows nothing."""
 
-    def begin(self, regions: Iterable[Region], pids: Iterable[int]) -> None:
+    def begin(self, *_: object) -> None:
         """Watch nothing."""
 
     def thawing(self) -> None:
@@ -52,9 +52,8 @@ class Silence:
 
     pinned = False
 
-    def examine(self, regions: Iterable[Region], pids: Iterable[int]) -> dict[int, Testimony]:
+    def examine(self, regions: Iterable[Region], *_: object) -> dict[int, Testimony]:
         """Say of all regions that nobody touched them."""
-        del pids
         return {region.number: Testimony.UNTOUCHED for region in regions}
 
 
@@ -95,7 +94,7 @@ class Bench:
         with Chain(self._directory / "e0") if epoch else nullcontext() as chain:
             write_image(
                 target,
-                settle_all(bitmaps, answer, descriptors, chain),
+                settle_all(bitmaps, answer, sources_of(answer, descriptors), chain),
                 workload="bench",
                 epoch=epoch,
                 tracker=bitmaps.tracker,

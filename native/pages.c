@@ -286,11 +286,25 @@ int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 	return walk_selected(&walk, error);
 }
 
-int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error)
+int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
+		  struct tm_error *error)
+{
+	struct tm_run run = {0};
+
+	while (tm_bitmap_next(which, run.first + run.count, &run)) {
+		int code = tm_pages_read(source, run.first, run.count, out, error);
+
+		if (code != TM_OK)
+			return code;
+		out += run.count * tm_page_size();
+	}
+	return TM_OK;
+}
+
+/* Adds to `data` the pages from byte `start` up to byte `end` that hold data. */
+static int find_data(int fd, off_t start, off_t end, struct tm_bitmap *data, struct tm_error *error)
 {
 	uint64_t size = tm_page_size();
-	off_t end = (off_t)(tm_bitmap_pages(data) * size);
-	off_t start = 0;
 
 	/* lseek(2): SEEK_DATA finds pages in memory and in swap; ENXIO: only holes follow. */
 	while (start < end) {
@@ -300,11 +314,11 @@ int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error)
 		start = lseek(fd, start, SEEK_DATA);
 		if (start < 0 && errno == ENXIO)
 			break;
+		if (start >= end)
+			break;
 		stop = start < 0 ? start : lseek(fd, start, SEEK_HOLE);
 		if (stop < 0)
 			return tm_fail(error, TM_SYSTEM, "look for data");
-		if (start >= end)
-			break;
 		if (stop > end)
 			stop = end;
 		code = tm_bitmap_set(data, (uint64_t)start / size,
@@ -315,6 +329,49 @@ int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error)
 		start = stop;
 	}
 	return TM_OK;
+}
+
+int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error)
+{
+	return find_data(fd, 0, (off_t)(tm_bitmap_pages(data) * tm_page_size()), data, error);
+}
+
+int tm_pages_born(int fd, const struct tm_bitmap *data, struct tm_bitmap *born,
+		  struct tm_error *error)
+{
+	uint64_t size = tm_page_size();
+	uint64_t page = 0, end = tm_bitmap_pages(born);
+	struct tm_run known;
+
+	while (page < end) {
+		uint64_t gap_end = end;
+		int code;
+
+		if (!tm_bitmap_next(data, page, &known))
+			known = (struct tm_run){.first = end};
+		if (known.first < gap_end)
+			gap_end = known.first;
+		code = find_data(fd, (off_t)(page * size), (off_t)(gap_end * size), born, error);
+		if (code != TM_OK)
+			return code;
+		page = known.first + known.count;
+	}
+	return TM_OK;
+}
+
+size_t tm_extents_packed(const struct tm_bitmap *which, int fd, uint64_t offset, size_t capacity,
+			 struct tm_extent *ret)
+{
+	struct tm_run run = {0};
+	size_t found = 0;
+
+	for (; tm_bitmap_next(which, run.first + run.count, &run); found++) {
+		if (found < capacity)
+			ret[found] = (struct tm_extent){
+				.page = run.first, .count = run.count, .offset = offset, .fd = fd};
+		offset += run.count * tm_page_size();
+	}
+	return found;
 }
 
 int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *error)

@@ -1,12 +1,15 @@
 /* Requests to the kernel about processes and files that Python has no call for. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -88,5 +91,43 @@ int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error)
 	*ret = text[0] == 'r'; /* "running": it cannot be told */
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		*ret = *ret || number == calls[i];
+	return TM_OK;
+}
+
+/* False where the file was closed meanwhile, or the entry is none. */
+static bool look_at(DIR *directory, const char *name, struct tm_open_file *ret)
+{
+	struct stat status;
+
+	if (name[0] == '.' || fstatat(dirfd(directory), name, &status, 0) != 0)
+		return false;
+	ret->number = atoi(name);
+	ret->device_major = major(status.st_dev);
+	ret->device_minor = minor(status.st_dev);
+	ret->inode = status.st_ino;
+	return true;
+}
+
+int tm_open_files(int tid, size_t capacity, struct tm_open_file *ret, size_t *count,
+		  struct tm_error *error)
+{
+	struct tm_open_file file;
+	struct dirent *entry;
+	char path[32];
+	DIR *directory;
+
+	*count = 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd", tid);
+	directory = opendir(path);
+	if (!directory)
+		return tm_fail_on(error, tid, "list open files");
+	while ((entry = readdir(directory))) {
+		if (!look_at(directory, entry->d_name, &file))
+			continue;
+		if (*count < capacity)
+			ret[*count] = file;
+		++*count;
+	}
+	closedir(directory);
 	return TM_OK;
 }

@@ -121,6 +121,15 @@ int tm_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset, stru
 	return TM_OK;
 }
 
+int tm_exchange_paths(const char *path, const char *other, struct tm_error *error)
+{
+	if (renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE) == 0)
+		return TM_OK;
+	if (errno == EINVAL || errno == ENOSYS)
+		return tm_fail(error, TM_UNSUPPORTED, "the file system cannot exchange two names");
+	return tm_fail(error, TM_SYSTEM, "exchange two names");
+}
+
 int tm_status_number(int tid, const char *field)
 {
 	struct tm_error ignored;

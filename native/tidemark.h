@@ -41,6 +41,8 @@ struct tm_error {
 };
 
 uint64_t tm_page_size(void);
+/* Lets each of two files or directories have the other's name, at once: renameat2(2). */
+int tm_exchange_paths(const char *path, const char *other, struct tm_error *error);
 
 /* bitmap: a sparse bitmap over the pages of one object */
 
@@ -192,6 +194,17 @@ int tm_thread_holds_locks(int tid, bool *ret, struct tm_error *error);
 /* Whether a thread that stands is within a system call that changes mappings: /proc/TID/syscall. */
 int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error);
 
+struct tm_open_file {
+	int number;
+	uint32_t device_major;
+	uint32_t device_minor;
+	uint64_t inode;
+};
+
+/* Lists what thread `tid` has open: `count` files, of which `ret` takes the first `capacity`. */
+int tm_open_files(int tid, size_t capacity, struct tm_open_file *ret, size_t *count,
+		  struct tm_error *error);
+
 /* watch: files that are opened, or written through descriptors */
 
 /* A descriptor that reports, as struct inotify_event, when files added to it are opened, or
@@ -269,6 +282,13 @@ struct tm_source {
 	size_t count;
 };
 
+/*
+ * Says where the pages that `which` selects stand when they are packed in the file `fd` from byte
+ * `offset` on: one extent for each run of pages. Returns how many there are; `ret` takes the first
+ * `capacity` of them.
+ */
+size_t tm_extents_packed(const struct tm_bitmap *which, int fd, uint64_t offset, size_t capacity,
+			 struct tm_extent *ret);
 /* Reads `count` pages; `ret` has room for them. */
 int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count, unsigned char *ret,
 		  struct tm_error *error);
@@ -278,6 +298,9 @@ int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count,
  */
 int tm_pages_pack(const struct tm_source *source, const struct tm_bitmap *which, int out,
 		  unsigned char *hashes, unsigned char *total, struct tm_error *error);
+/* Copies the selected pages to `out`, packed. */
+int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
+		  struct tm_error *error);
 /* Writes the selected pages to their own place in the file `out`, leaving out zero pages. */
 int tm_pages_place(const struct tm_source *source, const struct tm_bitmap *which, int out,
 		   struct tm_error *error);
@@ -293,6 +316,9 @@ int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 		  struct tm_bitmap *zero, struct tm_error *error);
 /* Adds to `data` the pages of the file `fd` that hold data, in memory, swap or on disk. */
 int tm_pages_data(int fd, struct tm_bitmap *data, struct tm_error *error);
+/* Adds to `born` the pages of the file `fd` that hold data, beyond those in `data`. */
+int tm_pages_born(int fd, const struct tm_bitmap *data, struct tm_bitmap *born,
+		  struct tm_error *error);
 /*
  * Reads a page of a file through a mapping: also what stands behind the end of a file that
  * ends within it, which processes that map it share, but read(2) does not give.
@@ -307,6 +333,28 @@ int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *er
 int tm_hashes_compare(const struct tm_bitmap *which, const unsigned char *hashes,
 		      const struct tm_bitmap *other, const unsigned char *other_hashes,
 		      struct tm_bitmap *differs, struct tm_error *error);
+
+/* window: a mapping of our own of an object. To be used by one thread at a time. */
+
+struct tm_window {
+	const unsigned char *memory;
+	uint64_t pages;
+};
+
+/* Copies the pages that `which` selects to `out`, packed. TM_SHORT: the object ends before. */
+int tm_window_copy(const struct tm_window *window, const struct tm_bitmap *which,
+		   unsigned char *out, struct tm_error *error);
+/* Has the kernel enter the selected pages in the page table, so that copying them is quick. */
+int tm_window_touch(const struct tm_window *window, const struct tm_bitmap *which,
+		    struct tm_error *error);
+
+/*
+ * Writes the entries of CRIU's page map that say which pages are here and which in the parent,
+ * none of more than `most` pages. The bitmaps are disjoint. Returns how many bytes they take;
+ * `ret` takes all of them if it has the `capacity`.
+ */
+size_t tm_pagemap_encode(const struct tm_bitmap *present, const struct tm_bitmap *in_parent,
+			 uint64_t most, size_t capacity, unsigned char *ret);
 
 /* probe: what this kernel and these privileges allow, each tried for real */
 

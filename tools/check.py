@@ -42,7 +42,11 @@ def checks() -> list[Check]:
         Check("style", "ruff format", "ruff format --check --quiet ."),
         Check("style", "ruff", "ruff check --quiet ."),
         Check("style", "clang-format", f"clang-format --dry-run -Werror {sources}"),
-        Check("style", "snakefmt", "snakefmt --check --compact-diff Snakefile workflow/rules"),
+        Check(
+            "style",
+            "snakefmt",
+            "snakefmt --check --compact-diff Snakefile benchmarks/Snakefile workflow/rules",
+        ),
         Check("style", "snakemake --lint", "snakemake --lint"),
         Check("style", "generated config files", "python -m tidemark.config.generate --check"),
         # Modules of the same name cannot be checked at once.

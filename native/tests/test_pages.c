@@ -114,6 +114,25 @@ static void packs_what_is_selected_and_hashes_it(void)
 	close(out);
 }
 
+static void copies_what_is_selected_and_nothing_else(void)
+{
+	uint64_t size = tm_page_size();
+	int fd = patterned_file(PAGES, 0);
+	struct tm_extent extent = {.page = 0, .count = PAGES, .fd = fd};
+	struct tm_source source = {.extents = &extent, .count = 1};
+	struct tm_bitmap *which = tm_bitmap_create(PAGES);
+	unsigned char *out = calloc(4, size);
+	struct tm_error error;
+
+	CHECK(tm_bitmap_set(which, 7, 2) == TM_OK && tm_bitmap_set(which, PAGES - 1, 1) == TM_OK);
+	CHECK_OK(tm_pages_copy(&source, which, out, &error));
+	CHECK(page_is(out, 7) && page_is(out + size, 8) && page_is(out + 2 * size, PAGES - 1));
+	CHECK(page_is(out + 3 * size, -1));
+	tm_bitmap_destroy(which);
+	free(out);
+	close(fd);
+}
+
 static void places_pages_and_leaves_zeroes_out(void)
 {
 	uint64_t size = tm_page_size();
@@ -234,6 +253,7 @@ int main(void)
 	reads_extents_and_zeroes_between_them();
 	says_that_a_file_is_short();
 	packs_what_is_selected_and_hashes_it();
+	copies_what_is_selected_and_nothing_else();
 	places_pages_and_leaves_zeroes_out();
 	compares_and_finds_zero_pages();
 	reads_what_stands_behind_the_end_of_a_file();

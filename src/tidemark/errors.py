@@ -68,7 +68,7 @@ class StrictError(TidemarkError):
 
 
 class BusyError(TidemarkError):
-    """Another run works on the same results."""
+    """Another run works on the same results, or another client writes to the same directory."""
 
     exit_code = 12
 

@@ -19,7 +19,7 @@ from tidemark.console import guard
 from tidemark.errors import BusyError, StorageError
 from tidemark.files import storage_errors
 from tidemark.keeper.client import is_owned
-from tidemark.keeper.server import OWNER_VARIABLE
+from tidemark.keeper.main import OWNER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ EPOCH_OUTPUTS = (
 
 _BESIDE = {
     # What a script starts as a process of its own is not to be seen in its imports.
-    "keep": ("tidemark.keeper.server",),
+    "keep": ("tidemark.keeper.main",),
 }
 _BUILT = ("_native", "tidemark-holder")
 

@@ -93,6 +93,25 @@ class Workload:
             env=value["env"],
         )
 
+    def to_json(self) -> str:
+        """Return what :meth:`from_json` reads."""
+        attach = {"pid": self.attach_pid, "pidfile": self.attach_pidfile}
+        value = {
+            "name": self.name,
+            "run": self.run,
+            "attach": attach if self.run is None else None,
+            "epochs": self.epochs,
+            "advance": vars(self.advance),
+            "tracker": self.tracker,
+            **vars(self.policy),
+            "ready": self.ready and vars(self.ready),
+            "timeout": self.timeout,
+            "stop": {"signal": self.stop_signal, "grace": self.stop_grace},
+            "check": self.check,
+            "env": dict(self.env),
+        }
+        return json.dumps(value)
+
 
 def _words(value: Any) -> tuple[str, ...] | None:
     return None if value is None else tuple(value)

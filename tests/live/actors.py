@@ -23,8 +23,8 @@ MAP_FIXED = 0x10
 Argument = int | str | bytes
 """A number, a text, or bytes that are handed over by their address and come back."""
 
-_values = itertools.count(secrets.randbits(40) << 20)
-"""What is stored: never the same twice."""
+_values = itertools.count(secrets.randbits(32) << 20)
+"""What is stored: never the same twice. Shifted by 8 it has to fit into a word."""
 
 
 @dataclass(frozen=True)

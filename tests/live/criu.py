@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from system import PAGE, is_alive, kill, wait_until
 
-from tidemark.image.pagemap import read_pagemap, write_pagemap
+from tidemark.image.pagemap import Kind, read_pagemap, write_pagemap
+from tidemark.native.bitmap import Bitmap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -190,8 +191,14 @@ def put_in_place(image: Path, dump: Dump, shmid: int) -> None:
         Dump(target).pages.unlink()
         stale.unlink()
     _, entries = read_pagemap(image / "pagemap-shmem-1.img")
+    runs: dict[Kind, list[tuple[int, int]]] = {Kind.PRESENT: [], Kind.PARENT: []}
+    end = 0
+    for entry in entries:
+        runs[entry.kind].append((entry.first_page, entry.count))
+        end = entry.end
+    present, in_parent = Bitmap(end, runs[Kind.PRESENT]), Bitmap(end, runs[Kind.PARENT])
     with (target / f"pagemap-shmem-{shmid}.img").open("xb") as file:
-        write_pagemap(file, TASK_PAGES, entries)
+        write_pagemap(file, TASK_PAGES, present, in_parent)
     shutil.copy(image / "pages-1.img", target / f"pages-{TASK_PAGES}.img")
 
 

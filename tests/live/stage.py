@@ -50,7 +50,7 @@ import json, pathlib, sys
 from tidemark.errors import TidemarkError
 from tidemark.keeper.launch import launch
 try:
-    answer = launch(sys.stdin.read(), pathlib.Path(sys.argv[1]))
+    answer = launch(sys.stdin.read(), pathlib.Path(sys.argv[1]), *sys.argv[2:])
 except TidemarkError as error:
     answer = {"error": str(error), "exit_code": error.exit_code}
 print(json.dumps(answer))
@@ -73,6 +73,7 @@ class Stage:
         self.keeper: dict[str, Any] = {}
         self.epochs: list[Epoch] = []
         self.declared: dict[str, object] = {}
+        self.words: tuple[str, ...] = ()  # of the keeper's command line
         self.before_dump: Callable[[], None] = lambda: None
         self._actor = actor
         self._mark = mark
@@ -175,8 +176,8 @@ class Stage:
 
     def _launch(self, workload: str) -> dict[str, Any]:
         if not self.user:
-            return launch(workload, self.directory)
-        command = [*self.user, self._python, "-c", _LAUNCH, str(self.directory)]
+            return launch(workload, self.directory, *self.words)
+        command = [*self.user, self._python, "-c", _LAUNCH, str(self.directory), *self.words]
         done = subprocess.run(
             command, input=workload, stdout=subprocess.PIPE, text=True, check=True
         )
@@ -266,7 +267,12 @@ class Stage:
 
     def manifest(self, epoch: int) -> dict[str, Any]:
         """Return what the manifest of an epoch's image says of the one region."""
-        (region,) = read_json(self.path(epoch, "image") / "manifest.json")["regions"]
+        return self.manifest_of(self.path(epoch, "image"))
+
+    @staticmethod
+    def manifest_of(image: Path) -> dict[str, Any]:
+        """Return what the manifest of an image says of the one region."""
+        (region,) = read_json(image / "manifest.json")["regions"]
         return dict(region)
 
     def kill(self, actor: Actor) -> None:

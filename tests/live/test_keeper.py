@@ -337,7 +337,7 @@ def test_a_keeper_that_is_told_to_end_while_its_workload_gets_ready_ends_with_it
     stage: Stage,
 ) -> None:
     stage.start()
-    (keeper,) = [pid for pid in stage.left_over() if "server" in command_line(pid)]
+    (keeper,) = [pid for pid in stage.left_over() if "keeper.main" in command_line(pid)]
     kill(keeper, signal.SIGTERM)
     with pytest.raises(KeeperError, match="the keeper ended at once"):
         stage.launched()

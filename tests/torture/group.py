@@ -236,16 +236,17 @@ class Group:
         del b, c
 
     def _without_ring(self, parent: Member, child: Actor) -> Actor:
-        """Have a child close what it has of the ring, which is to go with the first process."""
+        """Have a child let go of its copy of the ring, which is to go with the first process."""
         if parent is self.root and parent.ring >= 0:
-            with contextlib.suppress(OSError):
-                child.close(parent.ring)
+            child.ask("uring_close")
         return child
 
     def _share_space(self, member: Member, b: int, c: int) -> None:
         """Start a process in the same memory: clone(CLONE_VM)."""
         if len(self.members) < MOST_PROCESSES:
-            child = self._without_ring(member, member.actor.fork("clone_vm"))
+            child = member.actor.fork("clone_vm")
+            if member is self.root and member.ring >= 0:
+                child.close(member.ring)  # the memory is the first process's own, and stays
             self.members.append(Member(child, member, member.memory, dict(member.files)))
         del b, c
 

@@ -64,10 +64,10 @@ MUTATIONS = (
         "        if touched and not touched:\n",
     ),
     Mutation(
-        "the page at which a mapping begins is ignored",
-        "src/tidemark/keeper/spaces.py",
-        "            space.scan((view.start, view.end, view.page), written, unsure, rearm=True)\n",
-        "            space.scan((view.start, view.end, 0), written, unsure, rearm=True)\n",
+        "the page at which a part of a mapping begins is ignored",
+        "src/tidemark/keeper/views.py",
+        "self.page + (start - self.start) // PAGE_SIZE, self.region)",
+        "self.page, self.region)",
     ),
     Mutation(
         "the last word of a bitmap, which is not full, is left out",

@@ -18,7 +18,6 @@ from tidemark.image.pagemap import (
     MAX_PAGES,
     Entry,
     Kind,
-    entries_of,
     merged,
     read_pagemap,
     write_pagemap,
@@ -183,7 +182,12 @@ def test_adjacent_entries_of_a_kind_are_joined_and_others_are_not() -> None:
 
 def written(entries: list[Entry]) -> bytes:
     file = io.BytesIO()
-    write_pagemap(file, 7, entries)
+    length = max((entry.end for entry in entries), default=0)
+    sets = {
+        kind: Bitmap(length, [(e.first_page, e.count) for e in entries if e.kind is kind])
+        for kind in Kind
+    }
+    write_pagemap(file, 7, sets[Kind.PRESENT], sets[Kind.PARENT])
     return file.getvalue()
 
 
@@ -212,12 +216,8 @@ def test_no_written_entry_is_longer_than_one_read_of_criu_s(path: Path) -> None:
 def test_what_is_written_reads_as_it_was(
     pages: list[Kind | None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    sets = {
-        kind: Bitmap(64, [(page, 1) for page, of in enumerate(pages) if of is kind])
-        for kind in Kind
-    }
     path = tmp_path_factory.getbasetemp() / "pagemap.img"
-    path.write_bytes(written(list(entries_of(sets[Kind.PRESENT], sets[Kind.PARENT]))))
+    path.write_bytes(written([Entry(page, 1, kind) for page, kind in enumerate(pages) if kind]))
     read_back: list[Kind | None] = [None] * len(pages)
     for entry in read_pagemap(path)[1]:
         read_back[entry.first_page : entry.end] = [entry.kind] * entry.count

@@ -79,7 +79,7 @@ def test_the_manifest_says_what_the_documentation_says(tmp_path: Path) -> None:
     value = json.loads((image / "manifest.json").read_text())
     assert set(value) == {
         *("schema", "page_size", "workload", "epoch", "tracker", "parent", "files", "regions"),
-        "checksum",
+        *("checksum", "stands_for"),
     }
     assert value["parent"]["path"] == "../../e0/image"
     assert set(value["regions"][0]) == {

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 VERBS = {
+    "checkpoint": "take a checkpoint of a process that is kept, or one every few seconds",
     "config": "check a config file, and show what it comes to",
     "fsck": "check a dump and its parents for damage",
+    "keep": "keep a process, or a command, so that checkpoints of it can be taken",
     "probe": "tell what this machine allows, each thing tried for real",
+    "release": "keep a process no more",
     "restore": "restore a dump as files, or as a tree of processes",
     "run": "run the workloads of a config, by Snakemake",
     "show": "list what a dump, or a chain of them, holds",
+    "status": "list the processes that are kept, and their last checkpoints",
 }
 """Every verb with its module's SUMMARY: help must not import them all."""
 

@@ -8,6 +8,7 @@ import resource
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -74,7 +75,7 @@ def _parent_path(image: Image) -> Path | None:
 
 def _verify_parent(child: Image, parent: Image) -> None:
     recorded = child.manifest.parent if child.manifest else None
-    if recorded and recorded.manifest_sha256 != parent.sha256:
+    if recorded and not parent.is_known_as(recorded.manifest_sha256):
         raise ImageError(
             f"{parent.path} is not the parent that {child.path} was made on: its {MANIFEST} is "
             f"another one; put the right parent there"
@@ -102,20 +103,33 @@ class Chain:
     for, and only those that hold some of its pages. What pages hold is checked by
     :func:`tidemark.image.check.check_image`, not here.
 
+    :param later: open it only when it is asked for something
     :raises ImageError: see :func:`open_images`
     """
 
-    def __init__(self, path: Path) -> None:
-        self.images = open_images(path)
+    def __init__(self, path: Path, *, later: bool = False) -> None:
+        self.path = path
         self._regions: dict[int, ChainRegion] = {}
         self._read: dict[int, tuple[Bitmap, list[_Layer]]] = {}
         self._descriptors = ExitStack()
+        if not later:
+            _ = self.images
+
+    @cached_property
+    def images(self) -> list[Image]:
+        """The image with all its parents, newest first."""
+        return open_images(self.path)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the newest image's manifest, by which a child names it."""
+        return self.images[0].sha256
 
     def close(self) -> None:
         """Close all files. The sources of all regions end with that."""

@@ -34,6 +34,11 @@ class Image:
     link: str | None
     shmids: tuple[int, ...]
 
+    def is_known_as(self, sha256: str) -> bool:
+        """Return whether a child that recorded ``sha256`` as its parent means this image."""
+        stands_for = self.manifest.stands_for if self.manifest else None
+        return sha256 in {self.sha256, stands_for}
+
 
 def find_image(path: Path) -> Path:
     """Return ``path`` itself, or its `image/` where it is an epoch's directory."""

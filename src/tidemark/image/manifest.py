@@ -76,7 +76,11 @@ class ParentLink:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of manifest.json; ``regions`` ascend by number, ``page_size`` is in bytes."""
+    """All of manifest.json; ``regions`` ascend by number, ``page_size`` is in bytes.
+
+    ``stands_for``: the SHA-256 of the manifest of an image with parents, of which this one has the
+    content without them; its children take this one for their parent.
+    """
 
     page_size: int
     workload: str
@@ -85,6 +89,7 @@ class Manifest:
     parent: ParentLink | None
     files: Mapping[str, FileRecord]
     regions: tuple[RegionRecord, ...]
+    stands_for: str | None = None
 
     def region(self, shmid: int) -> RegionRecord | None:
         """Return the record of a region, or None where the dump has no such region."""
@@ -108,6 +113,7 @@ def dump_manifest(manifest: Manifest) -> bytes:
             "parent": parent and vars(parent),
             "files": {name: vars(record) for name, record in manifest.files.items()},
             "regions": [_region_value(region) for region in manifest.regions],
+            "stands_for": manifest.stands_for,
         }
     )
     # The first key in order, so that this is the JSON that sorting all keys would give.
@@ -180,6 +186,7 @@ def _manifest(value: Any) -> Manifest:
         else ParentLink(_get(parent, "path", str), _get(parent, "manifest_sha256", str)),
         files={name: _file(_get(files, name, dict)) for name in files},
         regions=tuple(_region(region) for region in _get(value, "regions", list)),
+        stands_for=_optional(value, "stands_for", str),
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from heapq import merge
 from typing import TYPE_CHECKING, BinaryIO
 
 from tidemark.errors import ImageError
 from tidemark.image.framing import PAGEMAP, REMEDY, frame, read_messages
 from tidemark.image.messages import parse_known, serialize
+from tidemark.native.bitmap import encode_pagemap
 from tidemark.native.library import PAGE_SIZE
 from tidemark.proto.criu_pb2 import PagemapEntry, PagemapHead
 
@@ -130,27 +130,11 @@ def merged(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield last
 
 
-def entries_of(present: Bitmap, in_parent: Bitmap) -> Iterator[Entry]:
-    """Yield the entries that say which pages are where; the bitmaps must be disjoint."""
-    return merge(
-        (Entry(first, count, Kind.PRESENT) for first, count in present.runs()),
-        (Entry(first, count, Kind.PARENT) for first, count in in_parent.runs()),
-        key=lambda entry: entry.first_page,
-    )
-
-
-def write_pagemap(file: BinaryIO, pages_id: int, entries: Iterable[Entry]) -> None:
-    """Write a page map whose content is in pages-<pages_id>.img.
+def write_pagemap(file: BinaryIO, pages_id: int, present: Bitmap, in_parent: Bitmap) -> None:
+    """Write a page map whose content is in pages-<pages_id>.img; the bitmaps are disjoint.
 
     The length stands in both of its fields: CRIU 3.17 knows only the first, 4.2 reads the second
     where it is there, and some tools for 4.2 want it.
     """
     file.write(frame(PAGEMAP) + serialize(PagemapHead(pages_id=pages_id)))
-    for entry in entries:
-        for first in range(entry.first_page, entry.end, ENTRY_PAGES):
-            count = min(ENTRY_PAGES, entry.end - first)
-            flags = _PRESENT if entry.kind is Kind.PRESENT else _PARENT
-            raw = PagemapEntry(
-                vaddr=first * PAGE_SIZE, compat_nr_pages=count, flags=flags, nr_pages=count
-            )
-            file.write(serialize(raw))
+    file.write(encode_pagemap(present, in_parent, ENTRY_PAGES))

@@ -23,7 +23,7 @@ from tidemark.image.manifest import (
     file_record,
 )
 from tidemark.image.names import INVENTORY, MANIFEST, PARENT, pagemap_name, pages_name
-from tidemark.image.pagemap import entries_of, write_pagemap
+from tidemark.image.pagemap import write_pagemap
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, OutOfSpaceError
 
@@ -59,6 +59,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     epoch: int,
     tracker: str,
     parent: Chain | None,
+    stands_for: str | None = None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -84,6 +85,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
             parent=link,
             files=_file_records(staging, records),
             regions=tuple(record for record, _ in records),
+            stands_for=stands_for,
         )
         _write_file(staging / MANIFEST, dump_manifest(manifest))
         sync_directory(staging)
@@ -98,7 +100,7 @@ def _prove(regions: Sequence[RegionDump], parent: Chain | None, target: Path) ->
         _verify_inherited(regions, {}, "there is no parent")
         return None
     content = {number: parent.content(number) for number in parent.regions()}
-    path, sha256 = parent.images[0].path, parent.images[0].sha256
+    path, sha256 = parent.path, parent.sha256
     _verify_inherited(regions, content, f"{path} lacks it")
     if sha256 is None:
         raise ImageError(f"{path / MANIFEST} is missing: only a dump of ours can be a parent")
@@ -133,7 +135,7 @@ def _verify_inherited(
 def _write_region(directory: Path, region: RegionDump) -> tuple[RegionRecord, FileRecord]:
     """Write both files of a region, and return its record and that of its pages file."""
     with _new_file(directory / pagemap_name(region.number)) as file:
-        write_pagemap(file, region.number, entries_of(region.present, region.in_parent))
+        write_pagemap(file, region.number, region.present, region.in_parent)
     with _new_file(directory / pages_name(region.number)) as file:
         hashes, total = region.source.pack(region.present, file.fileno())
     present = len(region.present)

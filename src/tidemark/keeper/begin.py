@@ -55,7 +55,7 @@ def _start(live: Live) -> None:
         env = {**env, STEP_VARIABLE: str(theirs.fileno())}
         live.loop.add(live.steps.fileno(), lambda: _on_question(live))
     inherit = [theirs.fileno()] if live.asks_for_steps else []
-    spawned = spawn(argv, env, live.output, live.limits, inherit=inherit)
+    spawned = spawn(argv, env, live.output, live.limits, inherit=inherit, outlives=live.outlives)
     theirs.close()
     live.tree.seize(spawned.pid)
     spawned.go()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 class Client:
     """A connection to the keeper that ``keeper.json`` names; a context manager.
 
+    :param remedy: what to do when it is gone
     :raises KeeperError: when that keeper is gone
     """
 
-    def __init__(self, keeper_json: Path) -> None:
+    def __init__(
+        self, keeper_json: Path, *, remedy: str = "run the workload's live steps again"
+    ) -> None:
+        self._remedy = remedy
         keeper = read_json(keeper_json)
         self._name = f"the keeper of workload {keeper['workload']} (process {keeper['pid']})"
         if not is_alive(keeper):
@@ -35,7 +40,7 @@ class Client:
             raise self._gone() from error
 
     def _gone(self) -> KeeperError:
-        return KeeperError(f"{self._name} is gone; run the workload's live steps again")
+        return KeeperError(f"{self._name} is gone; {self._remedy}")
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +66,14 @@ class Client:
                 os.close(descriptor)
             raise error_of(answer)
         return answer, descriptors
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, in which nothing is asked.
+
+        :raises KeeperError: when the keeper goes
+        """
+        if select.select([self._socket], [], [], seconds)[0]:
+            raise self._gone()
 
 
 def is_alive(keeper: dict[str, Any]) -> bool:

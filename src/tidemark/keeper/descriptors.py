@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from tidemark import proc
 from tidemark.native.library import ForbiddenError, NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
-from tidemark.native.process import same_files
+from tidemark.native.process import open_files, same_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tidemark.keeper.region import Region
+    from tidemark.native.maps import RawMapping
+
+    Listed = Mapping[int, Sequence[RawMapping]]
 
 _RING = "anon_inode:[io_uring]"
 _CONTEXT = "/[aio]"
@@ -38,16 +41,21 @@ class Holdings:
     pinned: bool = False
 
 
-def holdings(pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
+def holdings(
+    pids: Iterable[int], regions: Iterable[Region], listed: Listed | None = None
+) -> Holdings:
     """Return what processes have open of ``regions``. They should stand, or it may change.
 
     A process that may not be inspected is passed over: none of the workload's is one.
+
+    :param listed: by pid, the shared mappings of processes that stand, where they are known
     """
+    listed = listed or {}
     files = {region.identity[:2]: region for region in regions if region.kind in {"memfd", "posix"}}
     found = Holdings()
     for pid in pids:
         rings = sum(_look_at_table(pid, tid, files, found) for tid in file_tables(pid))
-        asynchronous = _maps(pid, _RING, _CONTEXT)
+        asynchronous = _mapped(pid, listed.get(pid))
         if not rings and _RING in asynchronous:
             _note_unknown_ring(files.values(), found)
         found.pinned |= _CONTEXT in asynchronous  # what is under way in it is not told
@@ -59,15 +67,14 @@ def _look_at_table(
 ) -> int:
     """Note what one table of open files holds; return how many rings of io_uring."""
     rings = 0
-    for number, status in proc.open_descriptors(tid):
-        device = os.major(status.st_dev), os.minor(status.st_dev)
-        region = files.get((device, status.st_ino))
+    for file in open_files(tid):
+        region = files.get((file.device, file.inode))
         if region is not None and region.number not in found.unseen:
-            if _writes_unseen(region, pid, tid, number):
+            if _writes_unseen(region, pid, tid, file.number):
                 found.unseen.add(region.number)
-        elif status.st_dev == _anonymous_device() and _is_ring(tid, number):
+        elif file.device == _anonymous_device() and _is_ring(tid, file.number):
             rings += 1
-            _look_at_ring(f"/proc/{tid}/fdinfo/{number}", files.values(), found)
+            _look_at_ring(f"/proc/{tid}/fdinfo/{file.number}", files.values(), found)
     return rings
 
 
@@ -83,7 +90,7 @@ def _writes_unseen(region: Region, pid: int, tid: int, number: int) -> bool:
         return False
     if region.kind == "memfd" or flags & os.O_NOATIME:
         return True
-    return bool(_maps(pid, _CONTEXT))
+    return _CONTEXT in _mapped(pid, None)
 
 
 def _look_at_ring(path: str, files: Iterable[Region], found: Holdings) -> None:
@@ -113,24 +120,30 @@ def _is_ring(tid: int, number: int) -> bool:
 
 
 @functools.cache
-def _anonymous_device() -> int:
+def _anonymous_device() -> tuple[int, int]:
     """Return the device of files without a name, found by one of ours."""
     descriptor = os.eventfd(0)
     try:
-        return os.fstat(descriptor).st_dev
+        device = os.fstat(descriptor).st_dev
+        return os.major(device), os.minor(device)
     finally:
         os.close(descriptor)
 
 
-def _maps(pid: int, *names: str) -> set[str]:
-    """Return those of ``names`` with which the name of a file begins that a process maps."""
+def _mapped(pid: int, listed: Sequence[RawMapping] | None) -> set[str]:
+    """Return which rings a process maps, by ``_RING`` and ``_CONTEXT``."""
+    mapped = _mappings(pid) if listed is None else listed
+    names = (_RING, _CONTEXT)
+    return {name for name in names if any(m.name.startswith(name) for m in mapped)}
+
+
+def _mappings(pid: int) -> Sequence[RawMapping]:
     for tid in proc.thread_ids(pid):
         try:
-            mapped = shared_mappings(tid)
+            return shared_mappings(tid)
         except NativeError:
             continue  # this thread has ended, another may live
-        return {name for name in names if any(m.name.startswith(name) for m in mapped)}
-    return set()
+    return ()
 
 
 def file_tables(pid: int) -> list[int]:

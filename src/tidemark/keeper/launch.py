@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def launch(workload_json: str, directory: Path) -> dict[str, Any]:
+def launch(workload_json: str, directory: Path, *words: str) -> dict[str, Any]:
     """Start a keeper that works in ``directory``; return what it says when it is ready.
 
     It is detached: in a session of its own, with no terminal. It ends with the process that
     TIDEMARK_OWNER_PID names in the environment.
 
+    :param words: further words of the keeper's command line
     :raises TidemarkError: what the keeper could not do, as its own class
     """
     with storage_errors(directory):
@@ -29,7 +30,7 @@ def launch(workload_json: str, directory: Path) -> dict[str, Any]:
         log = (directory / "keeper.log").open("ab")
     with log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "tidemark.keeper.server", str(directory)],
+            [sys.executable, "-m", "tidemark.keeper.main", str(directory), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

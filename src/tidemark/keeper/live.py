@@ -25,11 +25,15 @@ class Live:
 
     :param directory: where the output of the workload and of its commands is kept
     :param owner: the pid of the process with which all of this ends; None for no one
+    :param outlives: whether a workload that we start is to run on when this process ends
     :raises TrackerError: when the machine lacks the tracker that the workload asks for
     """
 
-    def __init__(self, workload: Workload, directory: Path, owner: int | None) -> None:
+    def __init__(
+        self, workload: Workload, directory: Path, owner: int | None, *, outlives: bool = False
+    ) -> None:
         self.workload = workload
+        self.outlives = outlives
         self.tracker, self.tracker_reason = choose_tracker(workload.tracker)
         self.output = directory / "output.log"
         self.command_output = directory / "command.log"
@@ -38,7 +42,9 @@ class Live:
         self.limits = _lift_file_limit()
         self.tracking = Tracking(self.tracker)
         self.tree = Tree(
-            self.tracking, kill_with_tracer=self.started, other_ended=self._on_other_ended
+            self.tracking,
+            kill_with_tracer=self.started and not outlives,
+            other_ended=self._on_other_ended,
         )
         self.loop = Loop(owner, self.tree.pump)
         self.loop.add(self.tracking.notices.fileno(), self.tracking.attend)

@@ -13,6 +13,7 @@ from tidemark import proc
 from tidemark.errors import UnsupportedError
 from tidemark.keeper.descriptors import file_tables
 from tidemark.native.library import PAGE_SIZE
+from tidemark.native.process import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -157,9 +158,9 @@ def open_object(pids: Iterable[int], tid: int, mapping: Mapping) -> int | None:
         if descriptor is not None:
             return descriptor
     for holder in (table for pid in pids for table in file_tables(pid)):
-        for number, status in proc.open_descriptors(holder):
-            if _shows(status, mapping.identity):
-                descriptor = _open_if(f"/proc/{holder}/fd/{number}", mapping.identity)
+        for file in open_files(holder):
+            if (file.device, file.inode) == mapping.identity[:2]:
+                descriptor = _open_if(f"/proc/{holder}/fd/{file.number}", mapping.identity)
                 if descriptor is not None:
                     return descriptor
     return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidemark.native.bitmap import CHUNK_BYTES, CHUNK_PAGES, Bitmap, Run
 from tidemark.native.library import PAGE_SIZE
-from tidemark.native.pages import data_pages
+from tidemark.native.pages import born_pages, data_pages
+from tidemark.native.window import Window
 
 if TYPE_CHECKING:
     from tidemark.keeper.objects import Identity
@@ -44,10 +46,14 @@ class Region:
     stored: Bitmap = field(default_factory=lambda: Bitmap(0))  # through any mapping
     suspicions: dict[str, Bitmap] = field(default_factory=dict)
     armed_blocks: list[Run] = field(default_factory=list)
+    planned: Bitmap | None = None  # the data that these were planned for
+    shown: Window | None = None
 
     def plan_arming(self) -> None:
         """Decide which blocks are to be armed: those that hold data."""
-        self.armed_blocks = blocks(self.data, self.pages)
+        if self.planned is not self.data:
+            self.armed_blocks = blocks(self.data, self.pages)
+            self.planned = self.data
 
     def begin_epoch(self) -> None:
         """Take the present data as the state that writes are counted from."""
@@ -92,28 +98,56 @@ class Region:
         if self.descriptor is not None:
             self.grow(-(-os.fstat(self.descriptor).st_size // PAGE_SIZE))
 
-    def read_data(self) -> bool:
-        """Find the pages that hold data; False where the object itself cannot be reached."""
+    def read_data(self, *, only_grows: bool) -> bool:
+        """Find the pages that hold data; False where the object itself cannot be reached.
+
+        :param only_grows: nobody can have given back a page with content since it was last done
+        """
         if self.descriptor is None:
             return False
-        self.data = data_pages(self.descriptor, self.pages)
+        if not only_grows:
+            self.data = data_pages(self.descriptor, self.pages)
+        elif born := born_pages(self.descriptor, self.data):
+            self.data = self.data | born
         return True
 
-    def examine(self, source: Source) -> None:
-        """Find out which of the data pages are all zero. Those at rest were looked at before."""
-        candidates = self.data.copy()
-        if self.examined:
-            moved = self.stored | (self.data - self.before)
-            for suspects in self.suspicions.values():
-                moved |= suspects
-            candidates &= moved
-        self.zero -= candidates
+    def moved(self) -> Bitmap:
+        """Return the data pages that may have changed in the epoch; all, where none was told."""
+        if not self.examined:
+            return self.data.copy()
+        moved = self.stored | (self.data - self.before)
+        for suspects in self.suspicions.values():
+            moved |= suspects
+        return moved & self.data
+
+    def examine(self, moved: Bitmap, source: Source) -> None:
+        """Find out which of the pages ``moved`` are all zero: those at rest were looked at before.
+
+        ``data`` must be as it was when these were told.
+        """
+        self.zero -= moved
         self.zero &= self.data
-        self.zero |= source.zero(candidates)
+        self.zero |= source.zero(moved)
         self.examined = True
+
+    def window(self) -> Window | None:
+        """Return a mapping of our own of all of the object; None where it cannot be had."""
+        if self.descriptor is None:
+            return None
+        if self.shown is None or self.shown.bytes < os.fstat(self.descriptor).st_size:
+            self._close_window()
+            with contextlib.suppress(OSError, ValueError):
+                self.shown = Window(self.descriptor)
+        return self.shown
+
+    def _close_window(self) -> None:
+        if self.shown is not None:
+            self.shown.close()
+            self.shown = None
 
     def close(self) -> None:
         """Let the object go."""
+        self._close_window()
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None

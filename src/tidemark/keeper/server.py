@@ -1,35 +1,26 @@
-"""The keeper's process: one thread, one socket, one workload.
-
-``python -m tidemark.keeper.server DIRECTORY < workload.json``, with the owner's pid as
-TIDEMARK_OWNER_PID in the environment. It prints one line of JSON when the workload is ready,
-or why it is not, and then serves until it is stopped, its owner ends, or nobody asks any more.
-"""
+"""The keeper's socket: requests, answered one at a time."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemark import proc
-from tidemark.errors import KeeperError, StorageError, TidemarkError
-from tidemark.keeper.live import Live
+from tidemark.errors import KeeperError, TidemarkError
 from tidemark.keeper.loop import Ended
 from tidemark.keeper.order import Order
 from tidemark.keeper.protocol import SocketPath, receive, send
-from tidemark.keeper.session import Session
-from tidemark.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
-SOCKET_NAME = "keeper.sock"
+    from tidemark.keeper.checkpoint import Answer, Checkpoints
+    from tidemark.keeper.live import Live
+    from tidemark.keeper.session import Session
+
 
 _IDLE_SECONDS = 3600.0
 """After so long without a request the keeper ends: a workload must not stand for ever."""
@@ -45,11 +36,14 @@ class Server:
     status, or tell the keeper to stop.
     """
 
-    def __init__(self, live: Live, session: Session, path: Path) -> None:
+    def __init__(
+        self, live: Live, session: Session, path: Path, checkpoints: Checkpoints | None
+    ) -> None:
         self._live = live
         self._session = session
         self._path = path
         self._order = Order()
+        self._checkpoints = checkpoints
         self._sealed = False
         self._busy = ""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -78,12 +72,15 @@ class Server:
         self._path.unlink(missing_ok=True)
 
     def serve(self) -> None:
-        """Answer until the workload is sealed or given up.
+        """Answer until the workload is sealed, released or given up.
 
         :raises Ended: when the keeper is to end before
         """
         while not self._sealed:
-            if not self._live.loop.wait(_IDLE_SECONDS):
+            heard = self._live.loop.wait(_IDLE_SECONDS)
+            if self._checkpoints is None and not heard:
+                raise Ended
+            if self._checkpoints is not None and self._live.gone():
                 raise Ended
 
     def _on_connection(self) -> None:
@@ -114,21 +111,26 @@ class Server:
         if client.fileno() >= 0:
             self._live.loop.remove(client.fileno())
             client.close()
+            if self._checkpoints is not None:
+                self._checkpoints.leave(client)
 
     def _answer(self, client: socket.socket, request: dict[str, Any]) -> None:
         try:
-            answer, descriptors = self._handle(request)
+            answer, descriptors = self._handle(client, request)
         except TidemarkError as error:
             answer, descriptors = {"error": str(error), "exit_code": error.exit_code}, []
         send(client, answer, descriptors)
 
-    def _handle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    def _handle(self, client: socket.socket, request: dict[str, Any]) -> Answer:
         step, epoch = request.get("step"), request.get("epoch")
         match step:
             case "status":
                 return self._status(), []
             case "stop":
                 raise Ended
+            case "checkpoint" | "save" | "leave" | "release":
+                with self._working(f"step {step}"):
+                    return self._checkpoint_step(client, request)
             case "seal":
                 with self._working("step seal"):
                     return self._seal(), []
@@ -151,7 +153,8 @@ class Server:
         finally:
             self._busy = ""
 
-    def _epoch_step(self, step: str, epoch: int) -> tuple[dict[str, Any], list[int]]:
+    def _epoch_step(self, step: str, epoch: int) -> Answer:
+        self._check_epochs()
         self._order.check(step, epoch)
         descriptors: list[int] = []
         if step == "open":
@@ -167,6 +170,26 @@ class Server:
             "sequence": sequence,
         }, descriptors
 
+    def _checkpoint_step(self, client: socket.socket, request: dict[str, Any]) -> Answer:
+        checkpoints = self._checkpoints
+        if checkpoints is None:
+            raise KeeperError("this keeper takes its workload through epochs, not checkpoints")
+        match request["step"]:
+            case "checkpoint":
+                most = request["most_bytes"]
+                return checkpoints.take(client, full=request["full"], most_bytes=most)
+            case "save":
+                return checkpoints.save(client, request["path"], request["sha256"]), []
+            case "leave":
+                return checkpoints.leave(client), []
+        return self._release(checkpoints, stop=request["stop"]), []
+
+    def _release(self, checkpoints: Checkpoints, *, stop: bool) -> dict[str, Any]:
+        checkpoints.leave_all()
+        answer = self._session.release(stop=stop)
+        self._sealed = True
+        return answer
+
     def _status(self) -> dict[str, Any]:
         return {
             "workload": self._live.workload.name,
@@ -174,9 +197,15 @@ class Server:
             "epoch": self._order.epoch,
             "processes": [process.pid for process in self._live.tree.in_order()],
             "tracker": self._live.tracker,
+            **(self._checkpoints.status() if self._checkpoints else {}),
         }
 
+    def _check_epochs(self) -> None:
+        if self._checkpoints is not None:
+            raise KeeperError("this keeper takes checkpoints, and does not know epochs")
+
     def _seal(self) -> dict[str, Any]:
+        self._check_epochs()
         self._sealed = True
         return {
             **self._session.seal(),
@@ -187,60 +216,3 @@ class Server:
             "tracker_reason": self._live.tracker_reason,
             "frozen_seconds": self._session.frozen_seconds,
         }
-
-
-def _run(workload: Workload, directory: Path, owner: int | None) -> None:
-    """Keep ``workload``; the first line on stdout says whether it is ready."""
-    live = Live(workload, directory, owner)
-    session = Session(live)
-    server = Server(live, session, directory / SOCKET_NAME)
-    try:
-        session.begin()
-        server.listen()
-        _announce(
-            {
-                "pid": os.getpid(),
-                "start_time": proc.start_time(os.getpid()),
-                "owner": owner,
-                "owner_start_time": proc.start_time(owner) if owner else None,
-                "socket": SOCKET_NAME,
-                "life": session.life,
-                "workload": workload.name,
-            }
-        )
-        server.serve()
-    finally:
-        server.close()
-        session.abandon()
-
-
-def _announce(message: dict[str, Any]) -> None:
-    """Tell who started us, and let go of their pipe."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)
-    os.close(null)
-
-
-def main() -> int:
-    """Run the keeper; return 0 also when it was told to end."""
-    directory = Path(sys.argv[1])
-    workload = Workload.from_json(sys.stdin.read())
-    owner = os.environ.get(OWNER_VARIABLE)
-    try:
-        _run(workload, directory, int(owner) if owner else None)
-    except TidemarkError as error:
-        _announce({"error": str(error), "exit_code": error.exit_code})
-        return error.exit_code
-    except OSError as error:
-        failure = StorageError(f"the keeper cannot work in {directory}: {error}")
-        _announce({"error": str(failure), "exit_code": failure.exit_code})
-        return failure.exit_code
-    except Ended:
-        pass
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -34,6 +34,7 @@ class Session:
         self._stood: list[float] = []
         self._live = live
         self._snapshot: Snapshot | None = None
+        self._scan: dict[str, Any] | None = None
         self._frozen_at = 0.0
 
     @property
@@ -121,8 +122,11 @@ class Session:
         self._frozen_at = time.monotonic()
 
     def collect(self) -> dict[str, Any]:
-        """End an epoch: scan what was written; again, if asked again."""
-        return self._snapshot_now().scan()
+        """End an epoch: scan what was written; what was found, if asked again."""
+        if self._scan is None:
+            snapshot = self._snapshot_now()
+            self._scan = snapshot.examine(snapshot.sources())
+        return self._scan
 
     def open(self) -> tuple[dict[str, Any], list[int]]:
         """Return the layout, and how to read the regions, with the descriptors for that.
@@ -142,7 +146,7 @@ class Session:
     def _close_snapshot(self) -> None:
         if self._snapshot is not None:
             self._snapshot.close()
-            self._snapshot = None
+            self._snapshot = self._scan = None
 
     def seal(self) -> dict[str, Any]:
         """End the workload that we started, or leave the one that we attached to.
@@ -201,6 +205,23 @@ class Session:
             f"{last_output(live.output)}; its output is in {live.output}"
         )
 
+    def release(self, *, stop: bool) -> dict[str, Any]:
+        """Let the workload go on without us, or ``stop`` it if we started it.
+
+        :raises WorkloadError: when it does not end well, or is not ours to stop
+        """
+        live = self._live
+        if not stop:
+            live.stop_tracking()
+            live.tree.detach()
+            return {"exit": None}
+        if not live.started:
+            raise WorkloadError(
+                f"workload {live.workload.name} was not started by its keeper, which does not stop "
+                f"it; release it, and end process {live.tree.root_pid} yourself"
+            )
+        return self.seal()
+
     def kill(self) -> None:
         """Kill what is left of a workload that we started."""
         for pid in list(self._live.tree.processes):
@@ -208,12 +229,12 @@ class Session:
                 os.kill(pid, signal.SIGKILL)
 
     def abandon(self) -> None:
-        """Leave in a hurry: kill what we started, let go what we attached to."""
+        """Leave in a hurry: kill what we started, unless it outlives us; let go all else."""
         live = self._live
         live.stop_commands()
         self._close_snapshot()
         live.stop_tracking()
-        if live.started:
+        if live.started and not live.outlives:
             self.kill()
         else:
             live.tree.detach()

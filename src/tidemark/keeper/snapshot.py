@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidemark.keeper.readers import Memories, Reading, read_for_dump, read_for_truth
@@ -9,6 +10,8 @@ from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tidemark.keeper.region import Region
     from tidemark.keeper.tracking import ScannedView, Tracking
     from tidemark.keeper.tree import Tree
@@ -23,76 +26,107 @@ def flat(bitmap: Bitmap) -> Runs:
     return [number for run in bitmap.runs() for number in run]
 
 
-class Snapshot:
-    """What collect found. Good until the workload is thawed.
+@dataclass(frozen=True)
+class Found:
+    """What an epoch's end told of a region, apart from what the next epoch changes of it."""
 
+    region: Region
+    known: bool
+    moved: Bitmap
+    data: Bitmap
+    holes: Bitmap
+    born: Bitmap
+    ended: Bitmap
+    suspicions: dict[str, Bitmap]
+
+    @classmethod
+    def of(cls, region: Region) -> Found:
+        """Return what is known of ``region`` now."""
+        data = region.data
+        return cls(
+            region,
+            region.known,
+            region.moved(),
+            data,
+            holes=region.before - data,
+            born=data - region.before,
+            ended=region.written & data,
+            suspicions={reason: pages & data for reason, pages in region.suspicions.items()},
+        )
+
+    def tell(self) -> dict[str, Any]:
+        """Return it in the terms of ``ScannedRegion`` of tracking.proto, once it was examined."""
+        return {
+            "number": self.region.number,
+            "kind": self.region.kind,
+            "name": self.region.name,
+            "pages": self.region.pages,
+            "known": self.known,
+            "data": flat(self.data),
+            "zero": flat(self.region.zero),
+            "holes": flat(self.holes),
+            "born": flat(self.born),
+            "ended": flat(self.ended),
+            "suspicions": {
+                reason: flat(self.suspicions[reason]) for reason in sorted(self.suspicions)
+            },
+        }
+
+
+class Snapshot:
+    """What collect found. Its content can be read until the workload is thawed.
+
+    :param present: look into page tables, too, where the object itself tells what is in use
     :raises UnsupportedError: for memory in huge pages
     """
 
-    def __init__(self, tree: Tree, tracking: Tracking) -> None:
+    def __init__(self, tree: Tree, tracking: Tracking, *, present: bool = True) -> None:
         self._tree = tree
         self._tracking = tracking
         self._memories = Memories()
-        self._scanned = tracking.collect(tree)
-        self._dump = {
-            region.number: read_for_dump(region, self._scanned, self._memories)
-            for region in tracking.in_order()
-        }
-        for region in tracking.in_order():
-            region.examine(Source(self._dump[region.number].extents))
-        self._scan = self._tell()
+        self._scanned = tracking.collect(tree, present=present)
+        try:
+            self._dump = {
+                region.number: read_for_dump(region, self._scanned, self._memories)
+                for region in tracking.in_order()
+            }
+        except BaseException:
+            self.close()
+            raise
+        self.found = [Found.of(region) for region in tracking.in_order()]
         tracking.end_epoch()
+
+    def sources(self) -> dict[int, Source]:
+        """Return, by region, the way in which the dump reads it while it stands."""
+        return {number: Source(reading.extents) for number, reading in self._dump.items()}
+
+    def examine(self, sources: Mapping[int, Source]) -> dict[str, Any]:
+        """Look for zero pages; return what was scanned, in the terms of ``Scan`` of tracking.proto.
+
+        :param sources: by region, what gives the content of the pages that moved
+        """
+        for found in self.found:
+            found.region.examine(found.moved, sources[found.region.number])
+        return {
+            "page_size": PAGE_SIZE,
+            "tracker": self._tracking.tracker,
+            "regions": [found.tell() for found in self.found],
+            "mappings": [
+                _place(scan)
+                | {
+                    "written": flat(scan.written & scan.view.region.data),
+                    "present": flat(scan.present) if scan.present else [],
+                }
+                for scan in self._in_order()
+            ],
+        }
 
     def close(self) -> None:
         """Give back the descriptors of the processes' memory."""
         self._memories.__exit__()
 
-    def scan(self) -> dict[str, Any]:
-        """Return what was scanned, in the terms of ``Scan`` of tracking.proto."""
-        return self._scan
-
-    def _tell(self) -> dict[str, Any]:
-        return {
-            "page_size": PAGE_SIZE,
-            "tracker": self._tracking.tracker,
-            "regions": [self._region(region) for region in self._tracking.in_order()],
-            "mappings": [self._mapping(scan) for scan in self._in_order()],
-        }
-
     def _in_order(self) -> list[ScannedView]:
         return sorted(self._scanned, key=lambda scan: (scan.process.number, scan.view.start))
-
-    @staticmethod
-    def _region(region: Region) -> dict[str, Any]:
-        return {
-            "number": region.number,
-            "kind": region.kind,
-            "name": region.name,
-            "pages": region.pages,
-            "known": region.known,
-            "data": flat(region.data),
-            "zero": flat(region.zero),
-            "holes": flat(region.before - region.data),
-            "born": flat(region.data - region.before),
-            "ended": flat(region.written & region.data),
-            "suspicions": {
-                reason: flat(pages & region.data)
-                for reason, pages in sorted(region.suspicions.items())
-            },
-        }
-
-    @staticmethod
-    def _mapping(scan: ScannedView) -> dict[str, Any]:
-        return {
-            "process": scan.process.number,
-            "region": scan.view.region.number,
-            "start": scan.view.start,
-            "page": scan.view.page,
-            "count": scan.view.count,
-            "protection": scan.protection,
-            "written": flat(scan.written & scan.view.region.data),
-            "present": flat(scan.present),
-        }
 
     def layout(self) -> dict[str, Any]:
         """Return who maps what where: the content of layout.json."""
@@ -111,14 +145,7 @@ class Snapshot:
                 {"number": r.number, "kind": r.kind, "name": r.name, "pages": r.pages}
                 for r in self._tracking.in_order()
             ],
-            "mappings": [
-                {
-                    key: value
-                    for key, value in self._mapping(scan).items()
-                    if key not in {"written", "present"}
-                }
-                for scan in self._in_order()
-            ],
+            "mappings": [_place(scan) for scan in self._in_order()],
         }
 
     def readings(self) -> tuple[list[dict[str, Any]], list[int]]:
@@ -148,6 +175,18 @@ class Snapshot:
         """Return the process through whose link the object was opened: the first that maps it."""
         numbers = [s.process.number for s in self._scanned if s.view.region is region]
         return [min(numbers)] if numbers else []
+
+
+def _place(scan: ScannedView) -> dict[str, Any]:
+    """Return where a mapping is, and what it shows."""
+    return {
+        "process": scan.process.number,
+        "region": scan.view.region.number,
+        "start": scan.view.start,
+        "page": scan.view.page,
+        "count": scan.view.count,
+        "protection": scan.protection,
+    }
 
 
 def _indexed(reading: Reading, descriptors: list[int]) -> list[list[int]]:

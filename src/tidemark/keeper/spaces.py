@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
@@ -32,6 +32,20 @@ ATOMIC = "uffd-wp"
 
 FORGETFUL = "soft-dirty"
 """The tracker whose notes are gone when the kernel takes an entry out of a page table."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the tracker told of a part of a view.
+
+    ``changed``: it is not under the tracker now; ``gone``: its memory is taken down.
+    """
+
+    part: View
+    written: Bitmap
+    unsure: Bitmap
+    changed: bool = False
+    gone: bool = False
 
 
 @dataclass(eq=False)
@@ -87,12 +101,17 @@ class AddressSpace:
             self.notices.add(self.space.fileno(), self)
             self.watched = []
         self.refused = []
-        writable = [view for view in self.views if self._cover(self.space, view)]
+        whole = self._watched_whole()
+        writable = [view for view in self.views if view in whole or self._cover(self.space, view)]
         blocks = [part for view in writable for part in view.pages(view.region.armed_blocks)]
         fresh = difference(blocks, self.watched)
         self.space.arm([(view.start, view.end) for view in fresh])
         self.watched = blocks
         return sum(view.count for view in fresh)
+
+    def _watched_whole(self) -> set[View]:
+        """Return the views of which each page was found to be watched by the last scan."""
+        return set(self.watched).intersection(self.views)
 
     def _cover(self, space: Space, view: View) -> bool:
         """Put a view under the tracker; False where that cannot be, or it can never be written.
@@ -114,6 +133,11 @@ class AddressSpace:
 
         What the tracker cannot have seen is marked as suspect in the region.
         """
+        self.meet(current)
+        self.report(self.read(), note)
+
+    def meet(self, current: Sequence[View]) -> None:
+        """Suspect what the known views show no more, or the ``current`` ones show anew."""
         for view in difference(self.views, current):
             self._suspect_unmapped(view)
         for view in difference(current, self.views):
@@ -125,19 +149,42 @@ class AddressSpace:
         for view in common(known, self.refused):
             view.region.suspect(suspicion.UNTRACKED, view.page, view.count)
         self.watched = common(self.watched, known)
-        self._scan_watched(note)
 
-    def _scan_watched(self, note: Note) -> None:
-        """Report to ``note`` what was written since the last scan to what is watched."""
+    def read(self) -> list[Reading]:
+        """Return what was written since the last scan to what is watched, and forget it.
+
+        It changes nothing that another thread has to do with.
+        """
         if self.space is None:
-            return
-        try:
-            watched = [part for part in self.watched if self._scan_part(self.space, part, note)]
-            if self.tracker != ATOMIC:
-                self.space.arm([(view.start, view.end) for view in watched])
-            self.watched = watched
-        except ProcessGoneError:
+            return []
+        readings = [_read(self.space, part, rearm=True) for part in self.watched]
+        if self.tracker != ATOMIC:
+            kept = [r.part for r in readings if not r.changed]
+            try:
+                self.space.arm([(view.start, view.end) for view in kept])
+            except ProcessGoneError:
+                return [replace(reading, gone=True) for reading in readings]
+        return readings
+
+    def report(self, readings: list[Reading], note: Note) -> None:
+        """Report to ``note`` what was read, and suspect what could not be told."""
+        for reading in readings:
+            note(reading.part, reading.written)
+            for first, count in reading.unsure.runs():
+                reading.part.region.suspect(suspicion.UNSURE, first, count)
+            if reading.changed:
+                # Another mapping of the same pages stands there now, which is not watched.
+                part = reading.part
+                part.region.suspect(suspicion.UNMAPPED, part.page, part.count)
+        if any(reading.gone for reading in readings):
             self.give_up(suspicion.VANISHED)
+        self.watched = [r.part for r in readings if not r.changed and not r.gone]
+
+    def peek(self) -> list[Reading]:
+        """Return what was written so far, and forget nothing."""
+        if self.space is None:
+            return []
+        return [_read(self.space, part, rearm=False) for part in self.watched]
 
     def _suspect_unmapped(self, part: View) -> None:
         """Suspect what a part of a known view showed, and what stood behind it if it was longer."""
@@ -197,17 +244,14 @@ class AddressSpace:
             self.space.present((view.start, view.end, view.page), present)
         return present
 
-    def _scan_part(self, space: Space, view: View, note: Note) -> bool:
-        """Scan a part; return whether it is still watched."""
-        written, unsure = Bitmap(view.region.pages), Bitmap(view.region.pages)
-        try:
-            space.scan((view.start, view.end, view.page), written, unsure, rearm=True)
-        except ChangedError:
-            # Another mapping of the same pages stands there now, which is not watched.
-            view.region.suspect(suspicion.UNMAPPED, view.page, view.count)
-            return False
-        finally:
-            note(view, written)
-        for first, count in unsure.runs():
-            view.region.suspect(suspicion.UNSURE, first, count)
-        return True
+
+def _read(space: Space, part: View, *, rearm: bool) -> Reading:
+    reading = Reading(part, Bitmap(part.region.pages), Bitmap(part.region.pages))
+    try:
+        view = (part.start, part.end, part.page)
+        space.scan(view, reading.written, reading.unsure, rearm=rearm)
+    except ChangedError:
+        return replace(reading, changed=True)
+    except ProcessGoneError:
+        return replace(reading, gone=True)
+    return reading

@@ -1,4 +1,4 @@
-"""Starting a program so that it cannot outlive us, or run before we trace it."""
+"""Starting a program so that it does not outlive us unasked, or run before we trace it."""
 
 from __future__ import annotations
 
@@ -50,21 +50,22 @@ class Spawned:
         return os.strerror(int(number)) if number else None
 
 
-def spawn(
+def spawn(  # noqa: PLR0913 - all that is the program's own
     argv: Sequence[str],
     env: Mapping[str, str],
     output: Path,
     limits: FileLimits,
     *,
     inherit: Sequence[int] = (),
+    outlives: bool = False,
 ) -> Spawned:
     """Fork a child that will execute ``argv`` in a session of its own, at its gate.
 
-    Its input is empty and its output is appended to the file ``output``. The kernel kills it
-    when this process ends.
+    Its input is empty and its output is appended to the file ``output``.
 
     :param limits: how many files it may have open
     :param inherit: descriptors that it keeps
+    :param outlives: whether it is to run on when this process ends; else the kernel kills it
     """
     gate_out, gate_in = os.pipe()
     failure_out, failure_in = os.pipe()
@@ -73,6 +74,8 @@ def spawn(
         try:
             os.close(gate_in)
             os.close(failure_out)
+            if not outlives:
+                die_with_parent(signal.SIGKILL)
             _become(output, inherit)
             if os.read(gate_out, 1) == b"g":
                 # Last: until the program runs, we have open what the keeper has.
@@ -89,7 +92,6 @@ def spawn(
 
 def _become(output: Path, inherit: Sequence[int]) -> None:
     """Give this forked child the surroundings of the program."""
-    die_with_parent(signal.SIGKILL)
     os.setsid()
     for number in _CHANGED:
         signal.signal(number, signal.SIG_DFL)

@@ -51,5 +51,8 @@ FOREIGN = "foreign"
 UNINSPECTED = "uninspected"
 """A process outside of the workload could have opened it, and may not be inspected."""
 
+UNSAVED = "unsaved"
+"""It was found to be written by a checkpoint that was not saved."""
+
 UNSTEADY = frozenset({FOREIGN, UNINSPECTED, PINNED})
 """For these reasons somebody may write who does not stand while the region is dumped."""

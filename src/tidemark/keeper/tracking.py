@@ -27,13 +27,16 @@ from tidemark.keeper.residents import resident_data
 from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace
 from tidemark.keeper.views import View
 from tidemark.keeper.witness import Testimony, Witness
+from tidemark.keeper.workers import Workers
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
 from tidemark.native.process import changes_mappings, holds_locks, same_space
 
 if TYPE_CHECKING:
+    from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
+    from tidemark.native.maps import RawMapping
 
 _REASONS = {
     Testimony.TOUCHED: suspicion.TOUCHED,
@@ -54,7 +57,7 @@ class ScannedView:
     view: View
     protection: int
     written: Bitmap
-    present: Bitmap
+    present: Bitmap | None
 
 
 class Tracking:
@@ -71,9 +74,11 @@ class Tracking:
         self._next_region = 1
         self._witness = Witness()
         self._pressure = Pressure()
+        self._workers = Workers()
         self.notices = Notices()
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
+        self._listed: dict[int, list[RawMapping]] = {}  # by pid, as it was looked at last
         self._armed: dict[str, int] = {}
         self._active = False
 
@@ -85,6 +90,7 @@ class Tracking:
         self._spaces.clear()
         self.notices.close()
         self._witness.close()
+        self._workers.close()
         for region in self.regions.values():
             region.close()
         self.regions.clear()
@@ -102,7 +108,8 @@ class Tracking:
         """
         for thread in process.living():
             try:
-                return self._classifier.shared_memory(thread.tid, shared_mappings(thread.tid))
+                self._listed[process.pid] = shared_mappings(thread.tid)
+                return self._classifier.shared_memory(thread.tid, self._listed[process.pid])
             except ProcessGoneError:
                 continue
         return []
@@ -143,6 +150,7 @@ class Tracking:
         for region in self.regions.values():
             region.mapped = False
             region.measure()
+        self._listed = {}
         views = {process.pid: self._views(process) for process in tree.in_order()}
         for identity, region in list(self.regions.items()):
             if not region.mapped:
@@ -179,20 +187,20 @@ class Tracking:
                 region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
 
-    def collect(self, tree: Tree) -> list[ScannedView]:
+    def collect(self, tree: Tree, *, present: bool = True) -> list[ScannedView]:
         """End an epoch: find what was written and what is suspect. The tree must stand.
 
         The regions then hold their data, zero pages and suspicions; what was written is in the
         result, or in ``written`` of the region where its mapping has ended. Everything is armed
         again at once: what comes from now on is of the next epoch.
+
+        :param present: look into page tables, too, where the object itself tells what is in use
         """
         views = self._view_all(tree)
-        testimony = self._witness.examine(self.regions.values(), tree.processes)
+        testimony = self._witness.examine(self.regions.values(), tree.processes, self._listed)
         for region in self.regions.values():
             self._hear(region, testimony[region.number])
-        scanned: list[ScannedView] = []
-        for process in tree.in_order():
-            scanned += self._scan(process, views)
+        scanned = self._scan_all(tree, views, present=present)
         for region in self.regions.values():
             region.stored = region.written.copy()
             if self.tracker != ATOMIC:
@@ -237,24 +245,29 @@ class Tracking:
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
         return outside_writers(tree.processes, self._classifier, self.in_order())
 
-    def _scan(self, process: Process, views: Views) -> list[ScannedView]:
-        space = self._space_of(process)
-        if process.pid != _speaker(space, views):
-            return []  # one scan is enough for those that share it
-        found = views[process.pid]
-        written = {view: Bitmap(view.region.pages) for _, view in found}
-
-        def note(part: View, pages: Bitmap) -> None:
-            for view in written:
-                if view.start <= part.start < view.end:
-                    written[view] |= pages
-
+    def _scan_all(self, tree: Tree, views: Views, *, present: bool) -> list[ScannedView]:
+        """Scan each address space once, as many at a time as there are processors."""
+        processes = [p for p in tree.in_order() if p.pid == _speaker(self._space_of(p), views)]
+        spaces = [self._space_of(process) for process in processes]
+        readings: list[list[Reading]] = [[] for _ in spaces]
         if self.tracker != suspicion.CONTENT:
-            space.scan([view for _, view in found], note)
-        return [
-            ScannedView(process, view, mapping.protection, written[view], space.present(view))
-            for mapping, view in found
-        ]
+            for process, space in zip(processes, spaces, strict=True):
+                space.meet([view for _, view in views[process.pid]])
+            readings = self._workers.do_all([space.read for space in spaces])
+        scanned: list[ScannedView] = []
+        for process, space, read in zip(processes, spaces, readings, strict=True):
+            scanned += _scanned(process, space, views[process.pid], read, present=present)
+        return scanned
+
+    def peek(self, tree: Tree) -> dict[Identity, Bitmap]:
+        """Return what was written so far, by region, as far as a scan tells now."""
+        spaces = {id(space): space for space in map(self._space_of, tree.in_order())}
+        found: dict[Identity, Bitmap] = {}
+        for readings in self._workers.do_all([space.peek for space in spaces.values()]):
+            for reading in readings:
+                pages = found.setdefault(reading.part.region.identity, Bitmap(0))
+                pages |= reading.written
+        return found
 
     def _arm_all(self, tree: Tree, views: Views) -> None:
         armed = 0
@@ -265,7 +278,7 @@ class Tracking:
             if process.pid == _speaker(space, views):
                 armed += self._arm(tree, space, [view for _, view in views[process.pid]])
         self._armed = {"mappings": sum(map(len, views.values())), "pages_armed": armed}
-        self._witness.begin(self.regions.values(), tree.processes)
+        self._witness.begin(self.regions.values(), tree.processes, self._listed)
         self._pressure.begin()
 
     def _arm(self, tree: Tree, space: AddressSpace, views: list[View]) -> int:
@@ -292,8 +305,18 @@ class Tracking:
     def _refresh_data(self, tree: Tree, views: Views) -> None:
         """Find out which pages of each region hold data."""
         for region in self.regions.values():
-            if not region.read_data():
+            if not region.read_data(only_grows=self._only_grows(region)):
                 region.data = resident_data(tree, region, views)
+
+    def _only_grows(self, region: Region) -> bool:
+        """Return whether a region can only have more data than at the end of the last epoch.
+
+        Who gives back a page through a mapping is reported (uffd-wp), and who does it through a
+        descriptor has touched the object. The kernel itself takes back only pages that nobody
+        stored to: they are zero, whether they count as data or not.
+        """
+        told = region.suspicions or region.written
+        return self.tracker == ATOMIC and region.known and region.examined and not told
 
     # The observer of the tree
 
@@ -359,6 +382,35 @@ class Tracking:
             return  # the memory lives on in the process that lent it
         space.give_up(reason)
         space.close()
+
+
+def _scanned(
+    process: Process,
+    space: AddressSpace,
+    found: list[tuple[Mapping, View]],
+    readings: list[Reading],
+    *,
+    present: bool,
+) -> list[ScannedView]:
+    """Return what was read of an address space, view by view."""
+    written = {view: Bitmap(view.region.pages) for _, view in found}
+
+    def note(part: View, pages: Bitmap) -> None:
+        for view in written:
+            if view.start <= part.start < view.end:
+                written[view] |= pages
+
+    space.report(readings, note)
+    return [
+        ScannedView(
+            process,
+            view,
+            mapping.protection,
+            written[view],
+            space.present(view) if present or view.region.descriptor is None else None,
+        )
+        for mapping, view in found
+    ]
 
 
 def _is_touched(testimony: dict[int, Testimony]) -> bool:

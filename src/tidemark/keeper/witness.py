@@ -27,6 +27,7 @@ from tidemark.native.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tidemark.keeper.descriptors import Listed
     from tidemark.keeper.region import Region
 
 
@@ -60,13 +61,18 @@ class Witness:
             self._watch.close()
             self._watch = None
 
-    def begin(self, regions: Iterable[Region], pids: Iterable[int]) -> None:
-        """Watch ``regions`` from now on; the processes ``pids`` stand."""
+    def begin(
+        self, regions: Iterable[Region], pids: Iterable[int], listed: Listed | None = None
+    ) -> None:
+        """Watch ``regions`` from now on; the processes ``pids`` stand.
+
+        :param listed: by pid, their shared mappings
+        """
         regions = list(regions)
         for region in regions:
             if region.descriptor is not None:
                 self._begin(region, region.descriptor)
-        self._held = self._holdings(pids, regions)
+        self._held = self._holdings(pids, regions, listed)
         self._reports = self._take_written() is not None
 
     def _begin(self, region: Region, descriptor: int) -> None:
@@ -84,9 +90,11 @@ class Witness:
         """Learn that the processes are going to run, and can open and close files."""
         self._now = None
 
-    def _holdings(self, pids: Iterable[int], regions: Iterable[Region]) -> Holdings:
+    def _holdings(
+        self, pids: Iterable[int], regions: Iterable[Region], listed: Listed | None
+    ) -> Holdings:
         if self._now is None:
-            self._now = holdings(pids, regions)
+            self._now = holdings(pids, regions, listed)
         return self._now
 
     def _take_written(self) -> set[int] | None:
@@ -97,11 +105,13 @@ class Witness:
         """Whether the kernel may write for a process, as it was when the watch began."""
         return self._held.pinned
 
-    def examine(self, regions: Iterable[Region], pids: Iterable[int]) -> dict[int, Testimony]:
+    def examine(
+        self, regions: Iterable[Region], pids: Iterable[int], listed: Listed | None = None
+    ) -> dict[int, Testimony]:
         """Return, by region number, what can be said; the processes ``pids`` stand again."""
         regions = list(regions)
         written = self._take_written()
-        unseen = self._held.unseen | self._holdings(pids, regions).unseen
+        unseen = self._held.unseen | self._holdings(pids, regions, listed).unseen
         return {region.number: self._testify(region, written, unseen) for region in regions}
 
     def _testify(self, region: Region, written: set[int] | None, unseen: set[int]) -> Testimony:

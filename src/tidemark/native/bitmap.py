@@ -127,6 +127,15 @@ class Bitmap:
         _check(lib.tm_bitmap_load(self.handle, index, bits), (index + 1) * CHUNK_PAGES)
 
 
+def encode_pagemap(present: Bitmap, in_parent: Bitmap, most: int) -> bytes:
+    """Return the entries of a page map of CRIU's, none of more than ``most`` pages."""
+    handles = (present.handle, in_parent.handle, most)
+    size = lib.tm_pagemap_encode(*handles, 0, ffi.NULL)
+    buffer = ffi.new("unsigned char[]", size)
+    lib.tm_pagemap_encode(*handles, size, buffer)
+    return bytes(ffi.buffer(buffer))
+
+
 def _check(code: int, end: int) -> None:
     if code == lib.TM_BOUNDS:
         raise IndexError(f"page {end - 1} is beyond the end of the bitmap")

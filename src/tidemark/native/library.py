@@ -62,7 +62,7 @@ class ShortReadError(NativeError):
 
 
 class OutOfSpaceError(NativeError):
-    """A file system is full."""
+    """A file system is full, or does not take a file of that size."""
 
     exit_code = StorageError.exit_code
 
@@ -90,7 +90,7 @@ def error_from(error: Any) -> NativeError:
     if error.pid:
         message = f"process {error.pid}: {message}"
     kind = _EXCEPTIONS.get(error.code, NativeError)
-    if error.sys_errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.sys_errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         kind = OutOfSpaceError
     return kind(message, error.code, error.sys_errno, error.pid, error.address)
 

@@ -48,6 +48,16 @@ class Source:
         """Return a source of ``pages`` pages that stand in ``fd`` from its start on."""
         return cls([Extent(0, pages, 0, fd)])
 
+    @classmethod
+    def packed(cls, which: Bitmap, fd: int, offset: int = 0) -> Source:
+        """Return a source of the pages ``which``, packed in ``fd`` from byte ``offset`` on."""
+        count = lib.tm_extents_packed(which.handle, fd, offset, 0, ffi.NULL)
+        source = cls(())
+        source._extents = ffi.new("struct tm_extent[]", count)
+        lib.tm_extents_packed(which.handle, fd, offset, count, source._extents)
+        source.handle = ffi.new("struct tm_source *", (source._extents, count))
+        return source
+
     def read(self, page: int, count: int = 1) -> bytes:
         """Return the content of ``count`` pages.
 
@@ -70,6 +80,18 @@ class Source:
         total = ffi.new("unsigned char[]", HASH_BYTES)
         check(lib.tm_pages_pack(self.handle, which.handle, out, hashes, total, error), error)
         return bytes(ffi.buffer(hashes)), bytes(ffi.buffer(total))
+
+    def copy(self, which: Bitmap, out: memoryview) -> None:
+        """Copy the pages of ``which`` to ``out``, one after the other.
+
+        :raises ValueError: when ``out`` has no room for them
+        :raises NativeError: when a page cannot be read
+        """
+        if out.nbytes < len(which) * PAGE_SIZE:
+            raise ValueError(f"{out.nbytes} bytes are no room for {len(which)} pages")
+        error = new_error()
+        buffer = ffi.from_buffer("unsigned char[]", out, require_writable=True)
+        check(lib.tm_pages_copy(self.handle, which.handle, buffer, error), error)
 
     def place(self, which: Bitmap, out: int) -> None:
         """Write the pages of ``which`` to their own place in ``out``, leaving out zero pages.
@@ -108,6 +130,17 @@ def data_pages(fd: int, pages: int) -> Bitmap:
     data = Bitmap(pages)
     check(lib.tm_pages_data(fd, data.handle, error), error)
     return data
+
+
+def born_pages(fd: int, data: Bitmap) -> Bitmap:
+    """Return the pages of the file ``fd`` that hold data, beyond those in ``data``.
+
+    Only what lies between these is looked at: work is proportional to what is new.
+    """
+    error = new_error()
+    born = Bitmap(data.pages)
+    check(lib.tm_pages_born(fd, data.handle, born.handle, error), error)
+    return born
 
 
 def mapped_page(fd: int, page: int) -> bytes:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tidemark.native.library import check, ffi, lib, new_error
+from typing import Any, NamedTuple
+
+from tidemark.native.library import NativeError, check, ffi, lib, new_error
+
+
+class OpenFile(NamedTuple):
+    """A file that a process has open: its descriptor there, its device and its inode."""
+
+    number: int
+    device: tuple[int, int]
+    inode: int
 
 
 def die_with_parent(signal: int) -> None:
@@ -68,3 +78,23 @@ def changes_mappings(tid: int) -> bool:
     changes = ffi.new("bool *")
     check(lib.tm_thread_changes_mappings(tid, changes, error), error)
     return bool(changes[0])
+
+
+def open_files(tid: int) -> list[OpenFile]:
+    """Return what a thread has open; nothing when that is forbidden, or the thread is gone."""
+    capacity = 64
+    count = ffi.new("size_t *")
+    error = new_error()
+    while True:
+        listed = ffi.new("struct tm_open_file[]", capacity)
+        try:
+            check(lib.tm_open_files(tid, capacity, listed, count, error), error)
+        except NativeError:
+            return []
+        if count[0] <= capacity:
+            return [_open_file(file) for file in ffi.unpack(listed, count[0])]
+        capacity = count[0] + 16
+
+
+def _open_file(raw: Any) -> OpenFile:
+    return OpenFile(raw.number, (raw.device_major, raw.device_minor), raw.inode)

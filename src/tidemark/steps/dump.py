@@ -19,9 +19,13 @@ from tidemark.steps.truth import source_of, truth_of
 from tidemark.workload import Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from tidemark.image.manifest import Manifest
     from tidemark.image.writer import RegionDump
+    from tidemark.native.bitmap import Bitmap
+    from tidemark.native.pages import Source
 
 _SHOWN_PAGES = 5
 
@@ -48,7 +52,8 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
         answer, descriptors = client.ask("open", epoch=epoch)
         try:
             regions = {region["number"]: region for region in answer["regions"]}
-            _write(bitmaps, answer, descriptors, parent, targets.image)
+            with Chain(parent) if parent else nullcontext() as chain:
+                write_dump(bitmaps, answer, sources_of(answer, descriptors), chain, targets.image)
             write_json(targets.layout, answer["layout"])
             truth = truth_of(bitmaps, regions, descriptors)
             write_json(targets.truth, truth)
@@ -57,38 +62,64 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
                 os.close(descriptor)
 
 
-def _write(
+@dataclass(frozen=True)
+class Written:
+    """An image that was written; ``content``: by region, the pages that it has or inherits."""
+
+    manifest: Manifest
+    content: dict[int, Bitmap]
+
+
+def sources_of(answer: dict[str, Any], descriptors: list[int]) -> dict[int, Source]:
+    """Return, by region, the way to read it that a keeper gave, with the descriptors for that."""
+    return {
+        region["number"]: source_of(region["dump"], descriptors) for region in answer["regions"]
+    }
+
+
+def write_dump(
     bitmaps: pb.BitmapSet,
     answer: dict[str, Any],
-    descriptors: list[int],
-    parent: Path | None,
+    sources: Mapping[int, Source],
+    chain: Chain | None,
     target: Path,
-) -> None:
-    with Chain(parent) if parent else nullcontext() as chain:
-        write_image(
-            target,
-            settle_all(bitmaps, answer, descriptors, chain),
-            workload=bitmaps.workload,
-            epoch=bitmaps.epoch,
-            tracker=bitmaps.tracker,
-            parent=chain,
-        )
+) -> Written:
+    """Write the image of what a keeper found, on top of ``chain``.
+
+    :param answer: the keeper's, with ``layout`` and ``policy``
+    :param sources: by region, what gives the content of all pages that are not left to the parent
+    :raises ImageError: when the parent is damaged
+    :raises StorageError: when the image cannot be written
+    :raises VerifyError: when the audit finds a page that changed unseen
+    :raises StrictError: when a region may not have stood still, and that matters
+    """
+    dumps = settle_all(bitmaps, answer, sources, chain)
+    manifest = write_image(
+        target,
+        dumps,
+        workload=bitmaps.workload,
+        epoch=bitmaps.epoch,
+        tracker=bitmaps.tracker,
+        parent=chain,
+    )
+    return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
 
 
 def settle_all(
-    bitmaps: pb.BitmapSet, answer: dict[str, Any], descriptors: list[int], chain: Chain | None
+    bitmaps: pb.BitmapSet,
+    answer: dict[str, Any],
+    sources: Mapping[int, Source],
+    chain: Chain | None,
 ) -> list[RegionDump]:
     """Decide what is dumped of each region.
 
     :raises VerifyError: with all that is known, when the audit finds a page that changed unseen
     """
     policy = Policy(**answer["policy"])
-    regions = {region["number"]: region for region in answer["regions"]}
     dumps = []
     for region in bitmaps.regions:
-        source = source_of(regions[region.number]["dump"], descriptors)
         try:
-            dumps.append(settle(region, source, chain, policy, bitmaps.epoch))
+            dumps.append(settle(region, sources[region.number], chain, policy, bitmaps.epoch))
         except MissedError as missed:
             raise VerifyError(_evidence(missed, bitmaps, answer["layout"])) from missed
     return dumps

@@ -15,7 +15,7 @@ from tidemark.native.bitmap import Bitmap
 from tidemark.steps.bitmaps import get_bitmap
 
 if TYPE_CHECKING:
-    from tidemark.image.chain import Chain, ChainRegion
+    from tidemark.image.chain import Chain
     from tidemark.native.pages import Source
     from tidemark.proto import tracking_pb2 as pb
     from tidemark.workload import Policy
@@ -74,11 +74,11 @@ def settle(
         return _full(region, used, source, None if chain is None else NO_PARENT_REGION)
     if not region.known:
         return _full(region, used, source, NOT_TRACKED)
-    before = chain.region(region.number)
-    settled = _compare(region, source, before, policy, epoch)
+    before = chain.content(region.number)
+    settled = _compare(region, source, chain, policy, epoch)
     suspect = get_bitmap(region.suspect)
     clean = used - get_bitmap(region.dirty) - settled.changed
-    unproven = clean - before.present
+    unproven = clean - before
     surprising = _surprising(region.number, source, unproven)
     return RegionDump(
         number=region.number,
@@ -93,10 +93,10 @@ def settle(
             vouched=len(used - suspect),
             settled=len(suspect),
             suspects={s.reason: s.pages for s in region.suspects_by_reason},
-            settled_changed=len(settled.changed) + len((suspect & before.present) - used),
+            settled_changed=len(settled.changed) + len((suspect & before) - used),
             unchanged=len(settled.unchanged),
             audited=len(settled.audited),
-            cleared=len(before.present - used),
+            cleared=len(before - used),
         ),
     )
 
@@ -118,23 +118,29 @@ def _check_steady(region: pb.RegionBitmaps, *, has_parent: bool) -> None:
 
 
 def _compare(
-    region: pb.RegionBitmaps, source: Source, before: ChainRegion, policy: Policy, epoch: int
+    region: pb.RegionBitmaps, source: Source, chain: Chain, policy: Policy, epoch: int
 ) -> Settled:
     """Compare with the parent what is not known otherwise.
 
     :raises MissedError: when a page changed that was called clean
     """
     used, dirty, suspect = map(get_bitmap, (region.used, region.dirty, region.suspect))
-    changed = source.differing(before.source, used & suspect)
+    before = chain.content(region.number)
+
+    def differing(pages: Bitmap) -> Bitmap:
+        # The parent's content is opened only where it is needed.
+        return source.differing(chain.region(region.number).source, pages) if pages else pages
+
+    changed = differing(used & suspect)
     unchanged = Bitmap(region.pages)
     if policy.drop_unchanged:
-        unchanged = used & dirty & before.present
-        unchanged -= source.differing(before.source, unchanged)
+        unchanged = used & dirty & before
+        unchanged -= differing(unchanged)
     audited = Bitmap(region.pages)
     if policy.audit:
-        audited = _believed(region.pages, used | before.present) - dirty - suspect
+        audited = _believed(region.pages, used | before) - dirty - suspect
         audited = audited.sample(_seed(region.number, epoch), policy.audit)
-        missed = source.differing(before.source, audited)
+        missed = differing(audited)
         if missed:
             raise MissedError(region.number, missed)
     return Settled(changed, unchanged, audited)

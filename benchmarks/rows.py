@@ -1,0 +1,275 @@
+"""What each row of the table measures: pairs of ours and a peer's, one right after the other."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subjects import MEMORY, kept, peer, target, workload
+
+from tidemark.image.check import check_image
+from tidemark.keeper.live import Live
+from tidemark.keeper.session import Session
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE
+from tidemark.native.pages import Source
+from tidemark.restore.files import restore_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Sample = dict[str, float]
+Options = dict[str, Any]
+
+
+def window(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the frozen window of a checkpoint; stop, bare scan and memcpy of as many pages."""
+    shape = (options["mib"], options["processes"], options["share"])
+    with kept([*shape, options.get("pattern", "strided")]) as ours, peer("window", *shape) as bare:
+        ours.taker.take()
+        for _ in range(3):  # memory is there, and both are warm
+            ours.step()
+            bare.ask()
+        for _ in range(pairs):
+            taken = ours.step()
+            stood, scanned, _, pages = bare.ask()
+            yield {
+                "ours": taken.frozen_seconds,
+                "peer": stood,
+                "bare_scan": scanned,
+                "pages": taken.pages,
+                "peer_pages": pages,
+            }
+
+
+def incremental(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure an incremental checkpoint in all; a full one of the same process."""
+    words = (options["mib"], options["processes"], options["share"])
+    with kept(words) as ours:
+        taker = ours.taker
+        full = taker.take()
+        ours.step()
+        for index in range(pairs):
+            if index and index % 4 == 0:
+                shutil.rmtree(full.path)  # what has no parent any more is taken in full
+                full = taker.take()
+                ours.step()
+            taken = ours.step()
+            yield {"ours": taken.seconds, "peer": full.seconds, "bytes": taken.bytes}
+
+
+def scale(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure a checkpoint of pages in a large region, and in a small one, beyond the scan."""
+    small, large, pages = options["small_mib"], options["large_mib"], options["pages"]
+    shapes = [(mib, 1, pages / (mib << 8), "strided") for mib in (large, small)]
+    with (
+        kept(shapes[0]) as big,
+        peer("window", *shapes[0][:3]) as big_bare,
+        kept(shapes[1]) as little,
+        peer("window", *shapes[1][:3]) as little_bare,
+    ):
+        for subject in (big, little):
+            subject.taker.take()
+            subject.step()
+        for _ in range(pairs):
+            above, below = big.step(), little.step()
+            yield {
+                "ours": above.seconds - big_bare.ask()[1],
+                "peer": below.seconds - little_bare.ask()[1],
+                "bytes": above.bytes,
+                "peer_bytes": below.bytes,
+            }
+
+
+def sparse(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the slowest step of a checkpoint of a huge region with few pages; 100 ms."""
+    words = (options["mib"], 1, options["pages"] / (options["mib"] << 8), "sparse")
+    with kept(words) as ours:
+        ours.taker.take()
+        for index in range(pairs):
+            taken = ours.step()
+            before = _peak()
+            steps = {
+                "checkpoint": taken.seconds,
+                "check": _timed(lambda: check_image(taken.path / "image")),  # noqa: B023
+                "restore": _timed(
+                    lambda: restore_files(taken.path / "image", ours.directory / f"r{index}")  # noqa: B023
+                ),
+            }
+            yield {
+                "ours": max(steps.values()),
+                "peer": 0.1,
+                "peak_mib": (_peak() - before) / (1 << 20),
+                **steps,
+            }
+
+
+def scan(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the merged scan over all processes; the bare ioctl loop, or a loop of pread."""
+    shape = (options["mib"], options["processes"], options["share"])
+    column = {"ioctl": 1, "pread": 2}[options["against"]]
+    with (
+        target(*shape) as program,
+        peer("window", *shape) as bare,
+        tempfile.TemporaryDirectory() as directory,
+    ):
+        live = Live(workload(program.process.pid), Path(directory), None)
+        session = Session(live)
+        session.begin()
+        session.clear()
+        try:
+            for _ in range(pairs):
+                live.tree.thaw()
+                program.ask()
+                live.tree.freeze()
+                yield {"ours": _timed(lambda: _merged(live)), "peer": bare.ask()[column]}
+        finally:
+            session.abandon()
+
+
+def dump(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the packing of a region with hashes; cp of as many bytes to a new file."""
+    with _files(options["mib"]) as (path, _, directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        pages = options["mib"] << 8
+        source, all_pages = Source.file(descriptor, pages), Bitmap(pages, [(0, pages)])
+        packed, copied = directory / "packed", directory / "copied"
+        for _ in range(pairs):
+            if not options["recycled"]:
+                packed.unlink(missing_ok=True)
+            out = os.open(packed, os.O_RDWR | os.O_CREAT)
+            ours = _timed(lambda: source.pack(all_pages, out))  # noqa: B023
+            os.close(out)
+            copied.unlink(missing_ok=True)
+            command = ["cp", "--reflink=never", str(path), str(copied)]
+            theirs = _timed(lambda: subprocess.run(command, check=True))  # noqa: B023
+            copied.unlink()
+            yield {"ours": ours, "peer": theirs}
+        os.close(descriptor)
+
+
+def restore(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure a region placed into a new memory file; pread into a fresh mapping."""
+    with _files(options["mib"]) as (path, other, _), peer("memory", str(path), str(other)) as bare:
+        descriptor = os.open(path, os.O_RDONLY)
+        pages = options["mib"] << 8
+        source, all_pages = Source.file(descriptor, pages), Bitmap(pages, [(0, pages)])
+        for _ in range(pairs):
+            out = os.memfd_create("restored")
+            os.ftruncate(out, pages * PAGE_SIZE)
+            ours = _timed(lambda: source.place(all_pages, out))  # noqa: B023
+            os.close(out)
+            yield {"ours": ours, "peer": bare.ask()[2]}
+        os.close(descriptor)
+
+
+def compare(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure a region compared with its parent's pages; memcmp."""
+    with _files(options["mib"]) as (path, other, _), peer("memory", str(path), str(other)) as bare:
+        pages = options["mib"] << 8
+        descriptors = [os.open(name, os.O_RDONLY) for name in (path, other)]
+        ours, theirs = (Source.file(descriptor, pages) for descriptor in descriptors)
+        all_pages = Bitmap(pages, [(0, pages)])
+        for _ in range(pairs):
+            seconds = _timed(lambda: ours.differing(theirs, all_pages))
+            yield {"ours": seconds, "peer": bare.ask()[1]}
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def faults(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure first stores, protected as by us; by SIGSEGV, or synchronous userfaultfd."""
+    column = {"sigsegv": 2, "synchronous": 3}[options["against"]]
+    with peer("faults", options["mib"]) as bare:
+        bare.ask()
+        for _ in range(pairs):
+            answer = bare.ask()
+            yield {"ours": answer[1], "peer": answer[column], "plain": answer[0]}
+
+
+def attach(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the opening and arming of an address space, per process; 0.5 ms."""
+    with target(options["mib"], options["processes"], 0.01) as program:
+        for _ in range(pairs):
+            with tempfile.TemporaryDirectory() as directory:
+                live = Live(workload(program.process.pid), Path(directory), None)
+                session = Session(live)
+                session.begin()
+                tracking = live.tracking
+                views = tracking._view_all(live.tree)  # noqa: SLF001 - it is what is measured
+                tracking._refresh_data(live.tree, views)  # noqa: SLF001
+                seconds = _timed(lambda: tracking._arm_all(live.tree, views))  # noqa: B023, SLF001
+                session.abandon()
+            yield {"ours": seconds / options["processes"], "peer": 0.0005}
+
+
+def memory(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the memory of the keeper beyond its copies; 16 MiB and 4 bits per page."""
+    allowed = (16 << 20) + (options["mib"] << 8) // 2
+    with kept((options["mib"], options["processes"], options["share"])) as ours:
+        ours.taker.take()
+        for _ in range(pairs):
+            ours.step()
+            yield {"ours": _status(ours.keeper, "RssAnon"), "peer": allowed}
+
+
+def _merged(live: Live) -> Bitmap:
+    """Scan all processes, as at the end of an epoch, and return what was written through any."""
+    tracking, merged = live.tracking, Bitmap(0)
+    views = tracking._view_all(live.tree)  # noqa: SLF001 - it is what is measured
+    for scanned in tracking._scan_all(live.tree, views, present=False):  # noqa: SLF001
+        merged |= scanned.written
+    return merged
+
+
+def _timed(call: Callable[[], object]) -> float:
+    gc.collect()
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"process {pid} has no {field}")
+
+
+class _files:  # noqa: N801 - it is used as a function
+    """Two files in memory with the same content; gone when the block ends."""
+
+    def __init__(self, mib: int) -> None:
+        self._mib = mib
+
+    def __enter__(self) -> tuple[Path, Path, Path]:
+        self._directory = Path(tempfile.mkdtemp(prefix="tidemark-bench-", dir=MEMORY))
+        paths = self._directory / "one", self._directory / "two"
+        for path in paths:
+            with path.open("wb") as file:
+                for index in range(self._mib):
+                    file.write(bytes([index % 251 + 1]) * (1 << 20))
+        return *paths, self._directory
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._directory)
+
+
+MEASURES: dict[str, Callable[[Options, int], Iterator[Sample]]] = {
+    measure.__name__: measure
+    for measure in (
+        *(window, incremental, scale, sparse, scan, dump, restore, compare, faults, attach),
+        memory,
+    )
+}

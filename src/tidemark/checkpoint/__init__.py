@@ -1,0 +1,1 @@
+"""Checkpoints of a live process: its keeper, and the directory in which they stand."""

@@ -1,0 +1,130 @@
+"""``tidemark checkpoint``: take checkpoints of a process that is kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidemark.cli.quantities import count, seconds, shown_bytes, shown_seconds, size
+from tidemark.files import SCHEMA
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from tidemark.checkpoint.series import Series
+    from tidemark.checkpoint.take import Taken
+    from tidemark.keeper.client import Client
+
+log = logging.getLogger(__name__)
+
+SUMMARY = "take a checkpoint of a process that is kept, or one every few seconds"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare of whom, to where, and how often."""
+    parser.add_argument(
+        "keeper", metavar="KEEPER", nargs="?", help="a name, process id or directory"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="the directory of the checkpoints (that of the last one, or checkpoints/NAME)",
+    )
+    parser.add_argument("--every", metavar="TIME", type=seconds, help="take one after the other")
+    parser.add_argument(
+        "--count", metavar="N", type=count, help="how many (1; no end with --every)"
+    )
+    parser.add_argument(
+        "--keep", metavar="N", type=count, help="keep the last N: squash and remove older ones"
+    )
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        type=size,
+        help="how much to copy at most; beyond, the process stands until all is written "
+        "(half of what is free)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
+def run(arguments: Namespace) -> int:
+    """Take checkpoints and print a line for each.
+
+    :raises KeeperError: when there is no keeper
+    :raises TidemarkError: what a checkpoint failed of; the next one will hold what it would have
+    """
+    from tidemark.checkpoint.keepers import connect, find_keeper
+    from tidemark.checkpoint.series import Series
+
+    path = find_keeper(arguments.keeper)
+    with connect(path) as client, Series(arguments.to or _directory(client)) as series:
+        _take_all(client, series, arguments)
+    return 0
+
+
+def _directory(client: Client) -> Path:
+    """Return where the last checkpoint is, or where the first one goes."""
+    status, _ = client.ask("status")
+    if status["parent"]:
+        return Path(status["parent"]["path"]).parent.parent
+    return Path("checkpoints", status["workload"])
+
+
+def _take_all(client: Client, series: Series, arguments: Namespace) -> None:
+    from tidemark.checkpoint.keep import keep_last
+    from tidemark.checkpoint.progress import Progress
+    from tidemark.checkpoint.take import Taker
+    from tidemark.native.library import LackingError
+
+    most = arguments.max_memory
+    taker = Taker(client, series, _half_of_free_memory() if most is None else most)
+    many = arguments.count or (None if arguments.every else 1)
+    for index in itertools.count():
+        due = time.monotonic() + (arguments.every or 0.0)
+        with Progress(series.directory, sys.stderr) as progress:
+            taken = taker.take(progress.begin)
+        _print(taken, as_json=arguments.json)
+        if arguments.keep:
+            try:
+                keep_last(series, arguments.keep)
+            except LackingError as error:
+                log.warning("older checkpoints stay, since %s", error)
+        if many is not None and index + 1 >= many:
+            return
+        client.wait(max(0.0, due - time.monotonic()))
+
+
+def _half_of_free_memory() -> int:
+    with open("/proc/meminfo") as file:  # noqa: PTH123 - of the kernel
+        free = next(line for line in file if line.startswith("MemAvailable:"))
+    return int(free.split()[1]) * 1024 // 2
+
+
+def _print(taken: Taken, *, as_json: bool) -> None:
+    sys.stdout.write(_json(taken) if as_json else _line(taken))
+    sys.stdout.flush()
+
+
+def _json(taken: Taken) -> str:
+    value = asdict(taken) | {"path": str(taken.path), "parent": taken.parent and str(taken.parent)}
+    return json.dumps({"schema": SCHEMA, **value}, sort_keys=True) + "\n"
+
+
+def _line(taken: Taken) -> str:
+    notes = [f"on top of {taken.parent.name}" if taken.parent else "in full"]
+    if taken.held:
+        notes.append("written while the process stood: --max-memory is too small for a copy")
+    if taken.suspects:
+        notes.append(f"{taken.suspects} pages compared with the parent")
+    return (
+        f"{taken.path}  {taken.pages} pages, {shown_bytes(taken.bytes)}; "
+        f"frozen {shown_seconds(taken.frozen_seconds)}, in all {shown_seconds(taken.seconds)}; "
+        f"{', '.join(notes)}\n"
+    )

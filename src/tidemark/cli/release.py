@@ -1,0 +1,39 @@
+"""``tidemark release``: end a keeper, and let its processes run on, or stop them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+SUMMARY = "keep a process no more"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare ``[--stop] [KEEPER]``."""
+    parser.add_argument(
+        "keeper", metavar="KEEPER", nargs="?", help="a name, process id or directory"
+    )
+    parser.add_argument(
+        "--stop", action="store_true", help="stop the program, too, if `keep` has started it"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """End the keeper.
+
+    :raises KeeperError: when there is none
+    :raises WorkloadError: when the program is not the keeper's to stop, or did not end well
+    """
+    from tidemark.checkpoint.keepers import connect, find_keeper
+    from tidemark.files import read_json
+
+    path = find_keeper(arguments.keeper)
+    name = read_json(path)["workload"]
+    with connect(path) as client:
+        client.ask("release", stop=arguments.stop)
+    path.unlink(missing_ok=True)
+    sys.stdout.write(f"{name}: {'stopped' if arguments.stop else 'released; it runs on'}\n")
+    return 0

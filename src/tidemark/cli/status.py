@@ -1,0 +1,46 @@
+"""``tidemark status``: which processes are kept, and their last checkpoints."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tidemark.files import dump_json
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+SUMMARY = "list the processes that are kept, and their last checkpoints"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare ``[--json] [KEEPER]``."""
+    parser.add_argument(
+        "keeper", metavar="KEEPER", nargs="?", help="a name, process id or directory (all)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: Namespace) -> int:
+    """Print a line for each keeper.
+
+    :raises KeeperError: when the one that was named is not there
+    """
+    from tidemark.checkpoint.keepers import all_keepers, find_keeper, status_of
+
+    paths = [find_keeper(arguments.keeper)] if arguments.keeper else all_keepers()
+    found = [status_of(path) for path in paths]
+    if arguments.json:
+        sys.stdout.write(dump_json({"keepers": found}).decode())
+    else:
+        sys.stdout.write("".join(map(_line, found)) or "nothing is kept\n")
+    return 0
+
+
+def _line(status: dict[str, Any]) -> str:
+    last = f"the last is {status['parent']}" if status["parent"] else "none saved"
+    return (
+        f"{status['name']}  {len(status['processes'])} processes, tracker {status['tracker']}, "
+        f"keeper {status['pid']} in {status['directory']}; "
+        f"{status['checkpoints']} checkpoints, {last}\n"
+    )

@@ -1,0 +1,255 @@
+"""Checkpoints of a workload that runs: it stands only while one is taken."""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tidemark.errors import KeeperError, WorkloadError
+from tidemark.keeper import suspicion
+from tidemark.keeper.copies import Copies
+from tidemark.keeper.quantum import describe_ending
+from tidemark.keeper.snapshot import Snapshot, flat
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE, ShortReadError
+from tidemark.native.pages import Source
+
+if TYPE_CHECKING:
+    from tidemark.keeper.copies import Readable
+    from tidemark.keeper.live import Live
+    from tidemark.keeper.objects import Identity
+
+_SPARE_PAGES = 256
+"""What may be written after the last look at what was."""
+
+Answer = tuple[dict[str, Any], list[int]]
+
+
+class Checkpoints:
+    """Takes checkpoints of a workload, each on top of the last one that was saved.
+
+    What a checkpoint finds is handed to a client, who writes it and says so. Should he fail, all
+    that he was told is suspect in the next one: nothing is lost with him.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._copies = Copies()
+        self._client: object | None = None  # who writes the last one
+        self._held: Snapshot | None = None  # what he reads from the workload, which stands
+        self._unsaved: dict[Identity, Bitmap] = {}
+        self._stood_since = 0.0
+        self._taken = 0
+        self._parent: dict[str, str] | None = None
+
+    def begin(self) -> None:
+        """Arm the trackers and let the workload run. It stands until then."""
+        self._live.tracking.clear(self._live.tree)
+        self._thaw()
+
+    def status(self) -> dict[str, Any]:
+        """Return how many were taken, and which is the last that was saved."""
+        return {"checkpoints": self._taken, "parent": self._parent}
+
+    # Taking one
+
+    def take(self, client: object, *, full: bool, most_bytes: int) -> Answer:
+        """Take a checkpoint; return what it holds, and descriptors of its content.
+
+        Pages that may have changed are copied, all pages where it is to be ``full``, and the
+        workload runs on. Where the copy would be of more than ``most_bytes``, the workload stands
+        until :meth:`save` or :meth:`leave`, and the content is read from the regions.
+
+        :raises WorkloadError: when the workload has ended
+        :raises KeeperError: when another one is being written
+        """
+        live = self._live
+        if live.gone():
+            raise WorkloadError(
+                f"workload {live.workload.name} {describe_ending(live.tree.root_ending)}; "
+                "there is nothing to take a checkpoint of any more"
+            )
+        if self._client is not None:
+            raise KeeperError("another checkpoint is being written; ask again when that is done")
+        full = full or self._parent is None
+        self._prepare(full=full, most_bytes=most_bytes)
+        live.tracking.look_outside(live.tree)
+        gc.disable()  # the workload must not stand for that
+        self._stood_since = time.monotonic()
+        live.tree.freeze()
+        try:
+            answer = self._take(full=full, most_bytes=most_bytes)
+        except BaseException:
+            self._lose()
+            raise
+        finally:
+            gc.enable()
+        self._client = client
+        self._taken += 1
+        return answer
+
+    def _prepare(self, *, full: bool, most_bytes: int) -> None:
+        """Have at hand what will be copied, as far as it can be told while the workload runs."""
+        regions = self._live.tracking.in_order()
+        if full:
+            most = sum(len(region.data) for region in regions)
+        else:
+            most = self._touch_written() * 5 // 4
+        if most * PAGE_SIZE <= most_bytes:
+            with suppress(OSError):
+                self._copies.prepare(most + _SPARE_PAGES)
+
+    def _touch_written(self) -> int:
+        """Have what was written so far in our page table; return how many pages that is."""
+        live, found = self._live, 0
+        for identity, written in live.tracking.peek(live.tree).items():
+            region = live.tracking.regions.get(identity)
+            window = region.window() if region is not None else None
+            if region is not None and window is not None:
+                held = written & region.data  # what it lacks would be made by a touch
+                found += len(held)
+                with suppress(ShortReadError):
+                    window.touch(held)
+        return found
+
+    def _take(self, *, full: bool, most_bytes: int) -> Answer:
+        live = self._live
+        for region in live.tracking.in_order():
+            for first, count in self._unsaved.get(region.identity, Bitmap(0)).runs():
+                region.suspect(suspicion.UNSAVED, first, count)
+        snapshot = Snapshot(live.tree, live.tracking, present=False)
+        try:
+            self._note_unsaved(snapshot)
+            wanted = {
+                found.region.number: found.data if full or not found.known else found.moved
+                for found in snapshot.found
+            }
+            if sum(map(len, wanted.values())) * PAGE_SIZE > most_bytes:
+                return self._hold(snapshot)
+            return self._copy(snapshot, wanted, full=full)
+        except BaseException:
+            snapshot.close()
+            raise
+
+    def _note_unsaved(self, snapshot: Snapshot) -> None:
+        """Remember what is told now, and what was told before of regions that still are there."""
+        before = self._unsaved
+        self._unsaved = {
+            found.region.identity: found.moved | before.get(found.region.identity, Bitmap(0))
+            for found in snapshot.found
+        }
+
+    def _lose(self) -> None:
+        """Let the workload run on after a failure.
+
+        What the scan has told is forgotten by the kernel, and not known to anybody.
+        """
+        for region in self._live.tracking.in_order():
+            region.suspect_all(suspicion.UNSAVED)
+        if self._live.tree.frozen:
+            self._thaw()
+
+    def _hold(self, snapshot: Snapshot) -> Answer:
+        scan = snapshot.examine(snapshot.sources())
+        regions, descriptors = snapshot.readings()
+        self._held = snapshot
+        return self._answer(scan, snapshot.layout(), regions, held=True), descriptors
+
+    def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap], *, full: bool) -> Answer:
+        self._make_room(sum(map(len, wanted.values())))
+        sources: dict[int, Readable] = {**snapshot.sources()}
+        if not full:
+            # Single pages are copied quicker from a mapping, long runs by read(2).
+            sources |= {
+                found.region.number: window
+                for found in snapshot.found
+                if (window := found.region.window())
+            }
+        offsets = {
+            number: self._copies.take(source, wanted[number]) for number, source in sources.items()
+        }
+        self._live.tracking.clear(self._live.tree)
+        layout = snapshot.layout()
+        self._thaw()
+        stood = time.monotonic() - self._stood_since
+        snapshot.close()
+        descriptor = self._copies.descriptor
+        scan = snapshot.examine(
+            {
+                number: Source.packed(wanted[number], descriptor, offset)
+                for number, offset in offsets.items()
+            }
+        )
+        regions = [
+            {"number": number, "packed": flat(wanted[number]), "offset": offset}
+            for number, offset in offsets.items()
+        ]
+        answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
+        return answer, [descriptor]
+
+    def _make_room(self, pages: int) -> None:
+        try:
+            self._copies.begin(pages)
+        except OSError as error:
+            raise KeeperError(
+                f"the keeper has no memory to copy {pages} pages to ({error.strerror}); give it "
+                "some, or set a lower --max-memory"
+            ) from error
+
+    def _answer(
+        self,
+        scan: dict[str, Any],
+        layout: dict[str, Any],
+        regions: list[dict[str, Any]],
+        *,
+        held: bool,
+    ) -> dict[str, Any]:
+        return {
+            "scan": scan | {"workload": self._live.workload.name},
+            "layout": layout,
+            "regions": regions,
+            "policy": asdict(self._live.workload.policy),
+            "parent": self._parent,
+            "held": held,
+        }
+
+    # What becomes of it
+
+    def save(self, client: object, path: str, sha256: str) -> dict[str, Any]:
+        """Learn that the last checkpoint is the image at ``path`` now: the parent of the next.
+
+        :raises KeeperError: when it is not this client's
+        """
+        if self._client is not client:
+            raise KeeperError("this client has no checkpoint to be saved; take one first")
+        self._unsaved = {}
+        self._parent = {"path": path, "sha256": sha256}
+        return self.leave(client)
+
+    def leave(self, client: object) -> dict[str, Any]:
+        """Learn that a client is done, or gone; return for how long the workload stood for him.
+
+        What he has not saved stays suspect.
+        """
+        if self._client is not client:
+            return {}
+        self._client = None
+        self._copies.end()
+        if self._held is None:
+            return {}
+        self._held.close()
+        self._held = None
+        self._live.tracking.clear(self._live.tree)
+        self._thaw()
+        return {"frozen_seconds": time.monotonic() - self._stood_since}
+
+    def _thaw(self) -> None:
+        self._live.tracking.thawing()
+        self._live.tree.thaw()
+
+    def leave_all(self) -> None:
+        """Let the workload run, whoever writes a checkpoint of it."""
+        self.leave(self._client)

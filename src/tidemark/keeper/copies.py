@@ -1,0 +1,91 @@
+"""Memory into which pages are copied while a workload stands, to be written when it runs again."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from tidemark.native.library import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from tidemark.native.bitmap import Bitmap
+
+KEPT_PAGES = (64 << 20) // PAGE_SIZE
+"""How much memory is kept from copy to copy: pages that exist already are filled faster."""
+
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of madvise(2), Linux 5.14
+
+
+class Readable(Protocol):
+    """What pages can be copied from."""
+
+    def copy(self, which: Bitmap, out: memoryview) -> None:
+        """Copy the pages ``which`` to ``out``, one after the other."""
+
+
+class Copies:
+    """A memory file of our own. What was copied is good until :meth:`end`."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("tidemark-copies", os.MFD_CLOEXEC)
+        self._memory: mmap.mmap | None = None
+        self._pages = 0
+        self._populated = 0
+        self._taken = 0
+
+    def prepare(self, pages: int) -> None:
+        """Have memory for ``pages`` at hand, before it is needed in a hurry.
+
+        :raises OSError: when there is none
+        """
+        self._make_room(pages)
+        if self._memory is not None and pages > self._populated:
+            with contextlib.suppress(OSError):  # an older kernel makes them when they are needed
+                self._memory.madvise(_POPULATE_WRITE, 0, pages * PAGE_SIZE)
+            self._populated = pages
+
+    def begin(self, pages: int) -> None:
+        """Make room for ``pages``.
+
+        :raises OSError: when there is no memory for them
+        """
+        self._taken = 0
+        self._make_room(pages)
+
+    def take(self, source: Readable, which: Bitmap) -> int:
+        """Copy the pages ``which``, packed; return from which byte of the file on."""
+        begin = self._taken * PAGE_SIZE
+        if which:
+            assert self._memory is not None  # noqa: S101 - `begin` was told of them
+            with memoryview(self._memory) as memory, memory[begin:] as room:
+                source.copy(which, room)
+            self._taken += len(which)
+        return begin
+
+    def end(self) -> None:
+        """Give back what memory is beyond a modest amount."""
+        if self._pages > KEPT_PAGES:
+            self._resize(KEPT_PAGES)
+
+    def close(self) -> None:
+        """Give all of the memory back."""
+        self._unmap()
+        os.close(self.descriptor)
+
+    def _make_room(self, pages: int) -> None:
+        if pages > self._pages:
+            self._resize(pages)
+
+    def _resize(self, pages: int) -> None:
+        self._unmap()
+        os.ftruncate(self.descriptor, pages * PAGE_SIZE)
+        self._memory = mmap.mmap(self.descriptor, pages * PAGE_SIZE)
+        self._pages = pages
+
+    def _unmap(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+            self._pages = self._populated = 0

@@ -1,0 +1,95 @@
+"""The keeper's process: one thread, one socket, one workload.
+
+``python -m tidemark.keeper.main DIRECTORY [checkpoints] < workload.json``, with the owner's pid
+as TIDEMARK_OWNER_PID in the environment. It prints one line of JSON when the workload is ready, or
+why it is not, and then serves until it is stopped, its owner ends, or nobody asks any more.
+
+With ``checkpoints`` the workload runs all the time but while a checkpoint is taken, and runs on
+when the keeper ends, however it does. Without, it is taken through epochs, and stands in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tidemark import proc
+from tidemark.errors import StorageError, TidemarkError
+from tidemark.keeper.checkpoint import Checkpoints
+from tidemark.keeper.live import Live
+from tidemark.keeper.loop import Ended
+from tidemark.keeper.server import Server
+from tidemark.keeper.session import Session
+from tidemark.workload import Workload
+
+OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
+SOCKET_NAME = "keeper.sock"
+CHECKPOINTS = "checkpoints"
+
+
+def _run(workload: Workload, directory: Path, owner: int | None, *, roams: bool) -> None:
+    """Keep ``workload``; the first line on stdout says whether it is ready."""
+    live = Live(workload, directory, owner, outlives=roams)
+    session = Session(live)
+    checkpoints = Checkpoints(live) if roams else None
+    server = Server(live, session, directory / SOCKET_NAME, checkpoints)
+    try:
+        session.begin()
+        server.listen()
+        if checkpoints is not None:
+            checkpoints.begin()
+        _announce(
+            {
+                "pid": os.getpid(),
+                "start_time": proc.start_time(os.getpid()),
+                "owner": owner,
+                "owner_start_time": proc.start_time(owner) if owner else None,
+                "socket": SOCKET_NAME,
+                "life": session.life,
+                "workload": workload.name,
+                "root": live.tree.root_pid,
+                "tracker": live.tracker,
+                "tracker_reason": live.tracker_reason,
+            }
+        )
+        server.serve()
+    finally:
+        server.close()
+        session.abandon()
+
+
+def _announce(message: dict[str, Any]) -> None:
+    """Tell who started us, and let go of their pipe."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def main() -> int:
+    """Run the keeper; return 0 also when it was told to end."""
+    directory = Path(sys.argv[1])
+    workload = Workload.from_json(sys.stdin.read())
+    owner = os.environ.get(OWNER_VARIABLE)
+    try:
+        _run(
+            workload, directory, int(owner) if owner else None, roams=sys.argv[2:] == [CHECKPOINTS]
+        )
+    except TidemarkError as error:
+        _announce({"error": str(error), "exit_code": error.exit_code})
+        return error.exit_code
+    except OSError as error:
+        failure = StorageError(f"the keeper cannot work in {directory}: {error}")
+        _announce({"error": str(failure), "exit_code": failure.exit_code})
+        return failure.exit_code
+    except Ended:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
