@@ -238,7 +238,7 @@ class Group:
     def _without_ring(self, parent: Member, child: Actor) -> Actor:
         """Have a child let go of its copy of the ring, which is to go with the first process."""
         if parent is self.root and parent.ring >= 0:
-            child.ask("uring_close")
+            child.close(parent.ring)
         return child
 
     def _share_space(self, member: Member, b: int, c: int) -> None:

@@ -136,6 +136,9 @@ static long uring_setup(struct request *request)
 			     IORING_OFF_SQES);
 	if (uring.ring == MAP_FAILED || uring.entries == MAP_FAILED)
 		return -errno;
+	/* To other tests' keepers a child that maps a ring, and cannot say which, is one to fear. */
+	madvise(uring.ring, RING_BYTES, MADV_DONTFORK);
+	madvise(uring.entries, ENTRIES_BYTES, MADV_DONTFORK);
 	if (buffer.iov_len &&
 	    syscall(SYS_io_uring_register, uring.fd, IORING_REGISTER_BUFFERS, &buffer, 1) < 0)
 		return -errno;
