@@ -28,7 +28,7 @@ if workflow.is_main_process:
 
 onstart:
     tidemark.open_results(Path(RESULTS))
-    tidemark.end_on_sigterm()
+    tidemark.end_on_signals()
 
 
 wildcard_constraints:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tidemark.errors import TidemarkError
 
@@ -12,6 +13,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTERRUPTED = 130
+
+
+class Interrupts:
+    """Remembers that Ctrl-C was pressed, for what goes on without an end.
+
+    Python forgets an exception that is raised while a destructor runs.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where one was forgotten."""
+        if self._came:
+            raise KeyboardInterrupt
 
 
 def set_up_logging(level: int = logging.INFO) -> None:

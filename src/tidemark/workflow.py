@@ -20,6 +20,7 @@ from tidemark.errors import BusyError, StorageError
 from tidemark.files import storage_errors
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.main import OWNER_VARIABLE
+from tidemark.steps.job import INTERRUPTED_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,13 +96,21 @@ def open_results(results: Path) -> None:
     _or_exit(lambda: _lock(results))
 
 
-def end_on_sigterm() -> None:
-    """Make SIGTERM end the run as Ctrl-C does.
+def end_on_signals() -> None:
+    """Make SIGTERM end the run as Ctrl-C does, and have neither of them be overlooked.
 
     To be called when the run begins, after Snakemake (9.27) has installed a handler of its own:
     that one waits for a lock which the interrupted code may hold, and then the run hangs.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    # Python forgets an exception that is raised while a destructor runs: then it is the next job
+    # that ends the run.
+    os.environ[INTERRUPTED_VARIABLE] = "1"
+    raise KeyboardInterrupt
 
 
 def _lock(results: Path) -> None:

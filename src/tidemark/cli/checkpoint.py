@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemark.cli.quantities import count, seconds, shown_bytes, shown_seconds, size
+from tidemark.console import Interrupts
 from tidemark.files import SCHEMA
 
 if TYPE_CHECKING:
@@ -64,8 +65,12 @@ def run(arguments: Namespace) -> int:
     from tidemark.checkpoint.series import Series
 
     path = find_keeper(arguments.keeper)
-    with connect(path) as client, Series(arguments.to or _directory(client)) as series:
-        _take_all(client, series, arguments)
+    with (
+        Interrupts() as interrupts,
+        connect(path) as client,
+        Series(arguments.to or _directory(client)) as series,
+    ):
+        _take_all(client, series, arguments, interrupts)
     return 0
 
 
@@ -77,7 +82,7 @@ def _directory(client: Client) -> Path:
     return Path("checkpoints", status["workload"])
 
 
-def _take_all(client: Client, series: Series, arguments: Namespace) -> None:
+def _take_all(client: Client, series: Series, arguments: Namespace, interrupts: Interrupts) -> None:
     from tidemark.checkpoint.keep import keep_last
     from tidemark.checkpoint.progress import Progress
     from tidemark.checkpoint.take import Taker
@@ -96,6 +101,7 @@ def _take_all(client: Client, series: Series, arguments: Namespace) -> None:
                 keep_last(series, arguments.keep)
             except LackingError as error:
                 log.warning("older checkpoints stay, since %s", error)
+        interrupts.check()
         if many is not None and index + 1 >= many:
             return
         client.wait(max(0.0, due - time.monotonic()))

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
+INTERRUPTED_VARIABLE = "TIDEMARK_INTERRUPTED"
+"""Set in the environment of jobs that a run starts though it was interrupted: they do nothing."""
+
+
 @dataclass(frozen=True)
 class Job:
     """The arguments of a script, given as ``name=value``.
@@ -65,6 +69,8 @@ def run(step: Callable[[Job], None]) -> None:
     _set_up_log(job)
 
     def measured() -> None:
+        if INTERRUPTED_VARIABLE in os.environ:
+            raise KeyboardInterrupt
         step(job)
         cost = job.optional_path("cost")
         if cost is not None:
