@@ -39,8 +39,9 @@ mount --move /exchange /root/run/exchange
 
 # A tree below /tmp or /run is hidden by what was just mounted there.
 while read -r directory; do
-	[ -e "/root$directory" ] || mkdir -p "/root$directory" &&
-		mount --bind "/host$directory" "/root$directory"
+	mkdir -p "/root$directory" /layer/shown /layer/shown-work
+	mount -t overlay -o "lowerdir=/host$directory,upperdir=/layer/shown,workdir=/layer/shown-work" \
+		shown "/root$directory"
 done </root/run/exchange/show
 mount --bind "/host$(cat /root/run/exchange/modules)" "/root/lib/modules/$(uname -r)"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mutations import MUTATIONS, ROOT, Mutation, mutant
 from operations import WEIGHTS, Operation
-from torture import build, shorten, torture
+from torture import Rack, build, shorten, torture
 
 from tidemark.native.probe import probe_tracker
 
@@ -42,7 +42,7 @@ def test_no_page_is_lost_whatever_is_done_to_it(
     program: Path, name: str, seed: int | str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = seed if isinstance(seed, int) else FRESH + len(seed)
-    tally = torture(program, number, OPERATIONS, tracker(name))
+    tally = torture(Rack(program, tracker(name)), number, OPERATIONS)
     with capsys.disabled():
         sys.stdout.write(f"\n{tally.line(name, number)}\n")
     assert tally.operations == OPERATIONS
@@ -51,7 +51,7 @@ def test_no_page_is_lost_whatever_is_done_to_it(
 
 
 def test_no_page_is_lost_without_a_tracker(program: Path) -> None:
-    tally = torture(program, FRESH, 10_000, "content")
+    tally = torture(Rack(program, "content"), FRESH, 10_000)
     assert tally.lost == 0
     assert tally.precision == 1.0, "what is compared is known"
 

@@ -1,6 +1,6 @@
 """Random operations on processes that share memory, and an oracle that misses nothing.
 
-usage: torture.py [--operations N] [--seed S] [--tracker NAME] [--no-shorten]
+usage: torture.py [--operations N] [--seed S] [--tracker NAME] [--jobs N] [--no-shorten]
 
 Each group of processes goes through epochs of random operations. After each epoch all content is
 compared, byte by byte, with that of the epoch before: what changed must be in the dump, and what
@@ -19,7 +19,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -284,22 +286,43 @@ def sequences(seed: int, count: int) -> Iterator[list[Operation]]:
         yield sequence
 
 
-def torture(program: Path, seed: int, count: int, tracker: str, *, shortest: bool = True) -> Tally:
+@dataclass(frozen=True)
+class Rack:
+    """How groups are put through: ``jobs`` of them at a time.
+
+    ``shortest``: the shortest sequence is looked for that loses a page.
+    """
+
+    program: Path
+    tracker: str
+    jobs: int = 1
+    shortest: bool = True
+
+
+def torture(rack: Rack, seed: int, count: int) -> Tally:
     """Put groups through ``count`` operations; the first lost page ends it.
 
-    :param shortest: look for the shortest sequence that loses a page
-    :raises LostError: with that sequence
+    :raises LostError: with the seed, and the sequence of operations
     """
     tally = Tally()
-    for sequence in sequences(seed, count):
-        try:
-            tally += put_through(program, sequence, tracker)
-        except LostError as error:
-            if not shortest:
-                raise
-            steps = "\n  ".join(map(str, find_shortest(program, sequence, tracker)))
-            raise LostError(f"{error}\nseed {seed}; the shortest sequence:\n  {steps}") from error
+    chosen = sequences(seed, count)
+    with ProcessPoolExecutor(rack.jobs) as pool:
+        # Not all at once: the sequences of a long run would fill the memory.
+        while batch := list(islice(chosen, 4 * rack.jobs)):
+            groups = [pool.submit(put_through, rack.program, one, rack.tracker) for one in batch]
+            for sequence, group in zip(batch, groups, strict=True):
+                try:
+                    tally += group.result()
+                except LostError as error:
+                    raise LostError(f"{error}\nseed {seed}{_steps(rack, sequence)}") from error
     return tally
+
+
+def _steps(rack: Rack, sequence: Sequence[Operation]) -> str:
+    if not rack.shortest:
+        return ""
+    shortest = find_shortest(rack.program, sequence, rack.tracker)
+    return "; the shortest sequence:\n  " + "\n  ".join(map(str, shortest))
 
 
 def main() -> int:
@@ -307,6 +330,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("tidemark-torture", description=__doc__.splitlines()[0])
     parser.add_argument("--operations", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--tracker", default="uffd-wp")
     parser.add_argument("--shorten", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
@@ -316,13 +340,8 @@ def main() -> int:
         return 6
     with tempfile.TemporaryDirectory() as directory:
         try:
-            tally = torture(
-                build(Path(directory)),
-                seed,
-                options.operations,
-                options.tracker,
-                shortest=options.shorten,
-            )
+            rack = Rack(build(Path(directory)), options.tracker, options.jobs, options.shorten)
+            tally = torture(rack, seed, options.operations)
         except LostError as error:
             sys.stderr.write(f"tidemark-torture: {error}\n")
             return 1
