@@ -339,6 +339,18 @@ def grow_and_shrink(scene: Scene) -> Iterator[None]:
     scene.leader.remap(grown, 8, 0)
 
 
+@case("a store to a mapping that grows to where another was, and shrinks", settled("unmapped"))
+def grow_over_another(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    small = scene.leader.map(scene.handle, 8, address=scene.free_address(PAGES))
+    behind = scene.leader.map(-1, PAGES - 8, address=small.address + small.bytes)
+    yield
+    scene.leader.unmap(behind)
+    grown = scene.leader.remap(small, PAGES, 0)
+    scene.leader.store(grown, 20)
+    scene.leader.remap(grown, 8, 0)
+
+
 @case("a store to a mapping that grows where it stands, before an exec", settled("exec"))
 def grow_and_execute(scene: Scene) -> Iterator[None]:
     scene.share("posix")

@@ -225,17 +225,16 @@ class AddressSpace:
                     view.region.note_written(part.page, part.count)
 
     def _hear_unmapped(self, notice: Notice) -> None:
-        """Suspect what was unmapped between known views: one may have been longer.
+        """Suspect what was unmapped behind known views: any of them may have been longer.
 
-        That the views themselves are gone will be seen.
+        It may have reached where another view was known, if that was unmapped before. That the
+        views themselves are gone will be seen.
         """
-        ordered = sorted(self.views, key=lambda view: view.start)
-        limits = [view.start for view in ordered[1:]] + [1 << 64]
-        for view, limit in zip(ordered, limits, strict=True):
-            start, end = max(view.end, notice.start), min(limit, notice.end)
-            if start < end:
+        for view in self.views:
+            start = max(view.end, notice.start)
+            if start < notice.end:
                 first = view.page + (start - view.start) // PAGE_SIZE
-                view.region.suspect(suspicion.UNMAPPED, first, (end - start) // PAGE_SIZE)
+                view.region.suspect(suspicion.UNMAPPED, first, (notice.end - start) // PAGE_SIZE)
 
     def present(self, view: View) -> Bitmap:
         """Return the pages of a view that the page table holds; none where it is not known."""
