@@ -79,7 +79,7 @@ def test_the_torture_finds_that(mutation: Mutation, tmp_path: Path) -> None:
         "1",
     ]
     done = subprocess.run(
-        [*command, "--operations", "60000"], capture_output=True, text=True, check=False
+        [*command, "--operations", "300000"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stdout + done.stderr
     # What is put in its place wrongly can be seen even before it is lost.
