@@ -35,6 +35,10 @@ test: .venv/run .venv/test .venv/kernels ## set up, then check everything: style
 test-kernels: .venv/run .venv/kernels ## boot Debian's kernels in emulated machines, and test on each
 	KERNELS=all $(BIN)/python tools/check.py kernels
 
+.PHONY: test-newer-kernels
+test-newer-kernels: .venv/run .venv/kernels ## the same on kernels of Debian's backports, as long as these are there
+	KERNELS=newer $(BIN)/python tools/check.py kernels
+
 .PHONY: torture
 torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and look for a lost write
 	python tests/torture/torture.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))

@@ -13,7 +13,7 @@ from foreign import lacking_foreign, run_foreign
 from guest import lacking, run_guest
 from junit import FAILED, PASSED, SKIPPED, Case, read_cases
 from packages import CACHE, ROOT, fetch
-from plan import SLOWNESS, Group, Plan
+from plan import PROBE, SLOWNESS, Group, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,6 +93,21 @@ def _run_here(plan: Plan, boot: Boot) -> None:
     for group in plan.groups:
         boot.groups[group.name] = _cases(group, exchange, ended)
         boot.wall[group.name] = _seconds(exchange / f"{group.name}.times")
+    if PROBE.name in boot.groups:
+        boot.groups[PROBE.name].append(_answers(exchange / "probe.json", plan))
+
+
+def _answers(probe: Path, plan: Plan) -> Case:
+    """Return, as a test, whether the probe found missing what is known to be, and nothing else."""
+    name = "what is known to be missing is found missing"
+    try:
+        features = json.loads(probe.read_text())["features"]
+    except (OSError, ValueError, KeyError) as error:
+        return Case(name, FAILED, 0, f"the probe gave no answer: {error}")
+    missing = {feature for feature, found in features.items() if not found["works"]}
+    if missing == plan.lacks:
+        return Case(name, PASSED, 0)
+    return Case(name, FAILED, 0, f"missing are {sorted(missing)}, expected {sorted(plan.lacks)}")
 
 
 def _run_foreign(plan: Plan, boot: Boot) -> None:

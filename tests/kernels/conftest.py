@@ -1,19 +1,21 @@
 """The plans as tests: every test that was run in a guest is one here, with the kernel's name.
 
 A plan is run as a whole, so its tests are known only afterwards; there is one item for each
-kernel, which reports many results. KERNELS=all in the environment runs the long groups, too.
+kernel, which reports many results. KERNELS in the environment says which are run: the short
+groups, as a rule; with "all" the long ones, too; with "newer" kernels of another release.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from boots import Fleet
 from junit import FAILED, SKIPPED
 from overview import table
-from plan import PLANS, Plan
+from plan import NEWER, PLANS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,18 +23,22 @@ if TYPE_CHECKING:
 
     from boots import Boot
     from junit import Case
+    from plan import Plan
 
-ALL = os.environ.get("KERNELS") == "all"
+WANTED = os.environ.get("KERNELS", "short")
 FLEET = pytest.StashKey[Fleet]()
 BOOTS = pytest.StashKey[list["Boot"]]()
 
 
 def chosen() -> list[Plan]:
     """Return the plans that are to be run."""
-    shortened = (
-        Plan(p.kernel, tuple(g for g in p.groups if (g.long if ALL else g.short))) for p in PLANS
-    )
-    return [plan for plan in shortened if plan.groups]
+    if WANTED == "newer":
+        return list(NEWER)
+    long = WANTED == "all"
+    return [
+        replace(plan, groups=tuple(g for g in plan.groups if (g.long if long else g.short)))
+        for plan in PLANS
+    ]
 
 
 class Plans(pytest.File):

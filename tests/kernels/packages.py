@@ -7,6 +7,7 @@ each time; what is there already is kept.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -20,17 +21,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build" / "kernels"
+_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PARTS = re.compile(r"linux-(image|modules|binary|base)-\d")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel to test on: its short name, and the metapackage that brings it."""
+    """A kernel to test on: its short name, and the metapackage (or package) that brings it."""
 
     name: str
     metapackage: str
     architecture: str = ""
     """As Debian calls it; empty for the host's."""
+    suite: str = ""
+    """Of Debian's archive; empty for those that the host takes its packages from."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def fetch(kernel: Kernel) -> Unpacked:
     """
     directory = CACHE / kernel.name
     stamp = directory / "package"
-    apt = Apt(kernel.architecture)
+    apt = Apt(kernel.architecture, kernel.suite)
     package = apt.package_of(kernel.metapackage)
     there = stamp.read_text() if stamp.exists() else None
     if package is None and there is None:
@@ -78,25 +82,42 @@ def fetch(kernel: Kernel) -> Unpacked:
 
 
 class Apt:
-    """The package lists of an architecture; of another than the host's, lists of our own."""
+    """The package lists of an architecture and a suite; lists of our own but for the host's."""
 
-    def __init__(self, architecture: str = "") -> None:
+    def __init__(self, architecture: str = "", suite: str = "") -> None:
         # As root, apt would become a user who may not write here.
         self._options = ["-o", "APT::Sandbox::User=root"]
-        self._own = bool(architecture)
+        self._own = bool(architecture or suite)
+        if not self._own:
+            return
+        place = CACHE / "lists" / "-".join(filter(None, (architecture, suite)))
+        for part in ("partial", "cache/archives/partial", "sources"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        self._set("Dir::State::lists", place)
+        self._set("Dir::State::status", "/dev/null")
+        self._set("Dir::Cache", place / "cache")
         if architecture:
-            place = CACHE / "lists" / architecture
-            self._options += ["-o", f"APT::Architecture={architecture}"]
-            self._options += ["-o", f"APT::Architectures={architecture}"]
-            self._options += ["-o", f"Dir::State::lists={place}", "-o", f"Dir::Cache={place}/cache"]
-            self._options += ["-o", "Dir::State::status=/dev/null"]
-            for part in ("partial", "cache/archives/partial"):
-                (place / part).mkdir(parents=True, exist_ok=True)
+            self._set("APT::Architecture", architecture)
+            self._set("APT::Architectures", architecture)
+        if suite:
+            (place / "sources" / "suite.sources").write_text(_source(suite))
+            self._set("Dir::Etc::SourceList", "/dev/null")
+            self._set("Dir::Etc::SourceParts", place / "sources")
+
+    def _set(self, option: str, value: object) -> None:
+        self._options += ["-o", f"{option}={value}"]
 
     def package_of(self, metapackage: str) -> str | None:
-        """Return the package that a metapackage stands for at present."""
-        names = self.depends(metapackage) or (self._update() and self.depends(metapackage))
-        return names[0] if names else None
+        """Return the package that a metapackage stands for at present; a package is its own."""
+        if not self._knows(metapackage):
+            self._update()
+        if _PARTS.match(metapackage):
+            return metapackage if self._knows(metapackage) else None
+        return next(iter(self.depends(metapackage)), None)
+
+    def _knows(self, package: str) -> bool:
+        command = ["apt-cache", *self._options, "show", "--no-all-versions", package]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def depends(self, package: str) -> list[str]:
         """Return the kernel's own packages that a package depends on."""
@@ -124,6 +145,27 @@ class Apt:
         for archive in directory.glob("*.deb"):
             subprocess.run(["dpkg", "-x", archive, directory / "root"], check=True)
             archive.unlink()
+
+
+def _source(suite: str) -> str:
+    """Return a source of packages: a suite of the archive that the host's own release is from.
+
+    :raises LookupError: when the host takes no packages from Debian's archive
+    """
+    form = "$(CODENAME) $(REPO_URI)"
+    done = subprocess.run(
+        ["apt-get", "indextargets", "--format", form, "Created-By: Packages", "Component: main"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    own = platform.freedesktop_os_release().get("VERSION_CODENAME")
+    for line in done.stdout.splitlines():
+        codename, archive = line.split(maxsplit=1)
+        if codename == own:
+            source = f"Types: deb\nURIs: {archive}\nSuites: {suite}\nComponents: main\n"
+            return f"{source}Signed-By: {_KEYS}\n"
+    raise LookupError(f"the machine has no source of packages for {own}, and so none of {suite}")
 
 
 def _unpack(apt: Apt, package: str, directory: Path) -> None:

@@ -32,10 +32,11 @@ def rounds_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Give a place for dumps; CRIU's logs are kept where the environment says so."""
+    """Give a place for dumps; of a test that fails, CRIU's logs are kept where CRIU_LOGS says."""
+    failed = request.session.testsfailed
     yield tmp_path
     keep = os.environ.get("CRIU_LOGS")
-    for log in tmp_path.rglob("*.log") if keep else ():
+    for log in tmp_path.rglob("*.log") if keep and request.session.testsfailed > failed else ():
         name = "-".join(log.relative_to(tmp_path).parts)
         shutil.copy(log, Path(str(keep)) / f"{request.node.name}-{name}")
 
