@@ -47,7 +47,8 @@ class Unpacked:
     @cached_property
     def modules(self) -> Path:
         """The directory of its modules."""
-        (found,) = (self.directory / "root").glob("**/lib/modules/*")
+        places = (self.directory / "root").glob("**/lib/modules/*")
+        (found,) = {place.resolve() for place in places}  # lib may be a link to usr/lib
         return found
 
     @property

@@ -65,7 +65,7 @@ WORKLOADS = Group("workloads", _pytest("tests/live/test_end_to_end.py -k bundled
 PRIVILEGES = Group(
     "privileges", _pytest("tests/live/test_privileges.py tests/live/test_cgroups.py"), 600
 )
-SNAKEMAKE = Group("snakemake", _pytest("tests/workflow/test_run.py -k every_dump_is_restored"), 900)
+SNAKEMAKE = Group("snakemake", "tidemark run --cores 2 --configfile tests/kernels/smoke.yaml", 600)
 TORTURE = Group(
     "torture",
     "python tests/torture/torture.py --tracker soft-dirty --operations 2000 --seed 1 --no-shorten",
