@@ -359,19 +359,42 @@ int tm_pages_born(int fd, const struct tm_bitmap *data, struct tm_bitmap *born,
 	return TM_OK;
 }
 
-size_t tm_extents_packed(const struct tm_bitmap *which, int fd, uint64_t offset, size_t capacity,
-			 struct tm_extent *ret)
+size_t tm_extents_packed(const struct tm_bitmap *which, const struct tm_bitmap *packed, int fd,
+			 uint64_t offset, size_t capacity, struct tm_extent *ret)
 {
 	struct tm_run run = {0};
 	size_t found = 0;
 
-	for (; tm_bitmap_next(which, run.first + run.count, &run); found++) {
-		if (found < capacity)
-			ret[found] = (struct tm_extent){
-				.page = run.first, .count = run.count, .offset = offset, .fd = fd};
-		offset += run.count * tm_page_size();
+	for (; tm_bitmap_next(packed, run.first + run.count, &run);
+	     offset += run.count * tm_page_size()) {
+		struct tm_run part = {.first = run.first};
+
+		while (tm_bitmap_next(which, part.first + part.count, &part) &&
+		       part.first < run.first + run.count) {
+			if (found < capacity)
+				ret[found] = (struct tm_extent){
+					.page = part.first,
+					.count = part.count,
+					.offset =
+						offset + (part.first - run.first) * tm_page_size(),
+					.fd = fd};
+			found++;
+		}
 	}
 	return found;
+}
+
+static int by_page(const void *one, const void *other)
+{
+	uint64_t a = ((const struct tm_extent *)one)->page;
+	uint64_t b = ((const struct tm_extent *)other)->page;
+
+	return (a > b) - (a < b);
+}
+
+void tm_extents_sort(struct tm_extent *extents, size_t count)
+{
+	qsort(extents, count, sizeof(*extents), by_page);
 }
 
 int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *error)

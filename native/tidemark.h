@@ -283,12 +283,14 @@ struct tm_source {
 };
 
 /*
- * Says where the pages that `which` selects stand when they are packed in the file `fd` from byte
- * `offset` on: one extent for each run of pages. Returns how many there are; `ret` takes the first
- * `capacity` of them.
+ * Says where the pages that `which` selects stand when those of `packed`, of which they are some,
+ * stand one after the other in the file `fd` from byte `offset` on: one extent for each run of
+ * pages. Returns how many there are; `ret` takes the first `capacity` of them.
  */
-size_t tm_extents_packed(const struct tm_bitmap *which, int fd, uint64_t offset, size_t capacity,
-			 struct tm_extent *ret);
+size_t tm_extents_packed(const struct tm_bitmap *which, const struct tm_bitmap *packed, int fd,
+			 uint64_t offset, size_t capacity, struct tm_extent *ret);
+/* Puts extents in the order that a source wants them in: by page. */
+void tm_extents_sort(struct tm_extent *extents, size_t count);
 /* Reads `count` pages; `ret` has room for them. */
 int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count, unsigned char *ret,
 		  struct tm_error *error);

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import KeeperError
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.pages import Source
+from tidemark.native.pages import Layer, Source
 from tidemark.steps.bitmaps import bitmap_of, get_bitmap
 from tidemark.steps.dump import sources_of
 
@@ -39,14 +41,14 @@ def copied_by(bitmaps: pb.BitmapSet, answer: dict[str, Any], descriptors: list[i
             for reading in answer["regions"]
         }
         return Copied(pages, sources_of(answer, descriptors))
-    pages = {
-        region["number"]: bitmap_of(region["packed"], lengths[region["number"]])
-        for region in answer["regions"]
-    }
-    sources = {
-        region["number"]: Source.packed(pages[region["number"]], descriptors[0], region["offset"])
-        for region in answer["regions"]
-    }
+    pages, sources = {}, {}
+    for region in answer["regions"]:
+        number = region["number"]
+        layers = [
+            Layer(bitmap_of(runs, lengths[number]), offset) for offset, runs in region["layers"]
+        ]
+        pages[number] = reduce(or_, (layer.pages for layer in layers))
+        sources[number] = Source.layered(layers, descriptors[0])
     return Copied(pages, sources)
 
 

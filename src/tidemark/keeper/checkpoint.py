@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tidemark.errors import KeeperError, WorkloadError
 from tidemark.keeper import suspicion
 from tidemark.keeper.copies import Copies
+from tidemark.keeper.early import Early
 from tidemark.keeper.quantum import describe_ending
 from tidemark.keeper.snapshot import Snapshot, flat
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, ShortReadError
-from tidemark.native.pages import Source
+from tidemark.native.pages import Layer, Source
 
 if TYPE_CHECKING:
     from tidemark.keeper.copies import Readable
@@ -38,6 +39,7 @@ class Checkpoints:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._copies = Copies()
+        self._early = Early(live, self._copies)
         self._client: object | None = None  # who writes the last one
         self._held: Snapshot | None = None  # what he reads from the workload, which stands
         self._unsaved: dict[Identity, Bitmap] = {}
@@ -75,13 +77,13 @@ class Checkpoints:
         if self._client is not None:
             raise KeeperError("another checkpoint is being written; ask again when that is done")
         full = full or self._parent is None
-        self._prepare(full=full, most_bytes=most_bytes)
-        live.tracking.look_outside(live.tree)
-        gc.disable()  # the workload must not stand for that
-        self._stood_since = time.monotonic()
-        live.tree.freeze()
         try:
-            answer = self._take(full=full, most_bytes=most_bytes)
+            self._prepare(full=full, most=most_bytes // PAGE_SIZE)
+            live.tracking.look_outside(live.tree)
+            gc.disable()  # the workload must not stand for that
+            self._stood_since = time.monotonic()
+            live.tree.freeze()
+            answer = self._take(full=full, most=most_bytes // PAGE_SIZE)
         except BaseException:
             self._lose()
             raise
@@ -91,16 +93,17 @@ class Checkpoints:
         self._taken += 1
         return answer
 
-    def _prepare(self, *, full: bool, most_bytes: int) -> None:
-        """Have at hand what will be copied, as far as it can be told while the workload runs."""
-        regions = self._live.tracking.in_order()
-        if full:
-            most = sum(len(region.data) for region in regions)
-        else:
-            most = self._touch_written() * 5 // 4
-        if most * PAGE_SIZE <= most_bytes:
-            with suppress(OSError):
-                self._copies.prepare(most + _SPARE_PAGES)
+    def _prepare(self, *, full: bool, most: int) -> None:
+        """Copy what can be while the workload runs, and have at hand what the rest will need."""
+        self._copies.begin()
+        self._early.begin()
+        with suppress(OSError):
+            self._early.copy(full=full, most=most // 2)
+            rest = self._touch_written() * 5 // 4
+            if full and not self._early.layers:
+                rest = sum(len(region.data) for region in self._live.tracking.in_order())
+            if self._copies.taken + rest <= most:
+                self._copies.prepare(rest + _SPARE_PAGES)
 
     def _touch_written(self) -> int:
         """Have what was written so far in our page table; return how many pages that is."""
@@ -115,7 +118,7 @@ class Checkpoints:
                     window.touch(held)
         return found
 
-    def _take(self, *, full: bool, most_bytes: int) -> Answer:
+    def _take(self, *, full: bool, most: int) -> Answer:
         live = self._live
         for region in live.tracking.in_order():
             for first, count in self._unsaved.get(region.identity, Bitmap(0)).runs():
@@ -127,9 +130,9 @@ class Checkpoints:
                 found.region.number: found.data if full or not found.known else found.moved
                 for found in snapshot.found
             }
-            if sum(map(len, wanted.values())) * PAGE_SIZE > most_bytes:
+            if sum(map(len, wanted.values())) > most:
                 return self._hold(snapshot)
-            return self._copy(snapshot, wanted, full=full)
+            return self._copy(snapshot, wanted, most=most)
         except BaseException:
             snapshot.close()
             raise
@@ -158,19 +161,13 @@ class Checkpoints:
         self._held = snapshot
         return self._answer(scan, snapshot.layout(), regions, held=True), descriptors
 
-    def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap], *, full: bool) -> Answer:
-        self._make_room(sum(map(len, wanted.values())))
-        sources: dict[int, Readable] = {**snapshot.sources()}
-        if not full:
-            # Single pages are copied quicker from a mapping, long runs by read(2).
-            sources |= {
-                found.region.number: window
-                for found in snapshot.found
-                if (window := found.region.window())
-            }
-        offsets = {
-            number: self._copies.take(source, wanted[number]) for number, source in sources.items()
-        }
+    def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap], *, most: int) -> Answer:
+        late = self._not_copied(snapshot, wanted)
+        if self._copies.taken + sum(map(len, late.values())) > most:
+            late = wanted
+            self._copies.begin()
+            self._early.begin()
+        layers = self._copy_late(snapshot, late)
         self._live.tracking.clear(self._live.tree)
         layout = snapshot.layout()
         self._thaw()
@@ -178,21 +175,47 @@ class Checkpoints:
         snapshot.close()
         descriptor = self._copies.descriptor
         scan = snapshot.examine(
-            {
-                number: Source.packed(wanted[number], descriptor, offset)
-                for number, offset in offsets.items()
-            }
+            {number: Source.layered(each, descriptor) for number, each in layers.items()}
         )
         regions = [
-            {"number": number, "packed": flat(wanted[number]), "offset": offset}
-            for number, offset in offsets.items()
+            {"number": number, "layers": [[layer.offset, flat(layer.pages)] for layer in each]}
+            for number, each in layers.items()
         ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
         return answer, [descriptor]
 
+    def _not_copied(self, snapshot: Snapshot, wanted: dict[int, Bitmap]) -> dict[int, Bitmap]:
+        """Return, by region, the pages that are still to be copied of those ``wanted``."""
+        late = {}
+        for found in snapshot.found:
+            stale = found.recent.copy()
+            for suspects in found.suspicions.values():
+                stale |= suspects
+            number = found.region.number
+            late[number] = wanted[number] - self._early.valid(found.region, stale)
+        return late
+
+    def _copy_late(self, snapshot: Snapshot, late: dict[int, Bitmap]) -> dict[int, list[Layer]]:
+        """Copy pages while the workload stands; return, by region, where all copies are."""
+        pages = sum(map(len, late.values()))
+        self._make_room(pages)
+        sources: dict[int, Readable] = {**snapshot.sources()}
+        if pages <= sum(len(found.data) for found in snapshot.found) // 2:
+            # Single pages are copied quicker from a mapping, long runs by read(2).
+            sources |= {
+                found.region.number: window
+                for found in snapshot.found
+                if (window := found.region.window())
+            }
+        layers = {}
+        for number, source in sources.items():
+            offset = self._copies.take(source, late[number])
+            layers[number] = [*self._early.layers.get(number, ()), Layer(late[number], offset)]
+        return layers
+
     def _make_room(self, pages: int) -> None:
         try:
-            self._copies.begin(pages)
+            self._copies.make_room(pages)
         except OSError as error:
             raise KeeperError(
                 f"the keeper has no memory to copy {pages} pages to ({error.strerror}); give it "

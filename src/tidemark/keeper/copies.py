@@ -35,24 +35,34 @@ class Copies:
         self._populated = 0
         self._taken = 0
 
-    def prepare(self, pages: int) -> None:
-        """Have memory for ``pages`` at hand, before it is needed in a hurry.
+    @property
+    def taken(self) -> int:
+        """How many pages were copied since :meth:`begin`."""
+        return self._taken
+
+    def begin(self) -> None:
+        """Forget what was copied."""
+        self._taken = 0
+
+    def prepare(self, more: int) -> None:
+        """Have memory for so many ``more`` pages at hand, before it is needed in a hurry.
 
         :raises OSError: when there is none
         """
-        self._make_room(pages)
+        self.make_room(more)
+        pages = self._taken + more
         if self._memory is not None and pages > self._populated:
             with contextlib.suppress(OSError):  # an older kernel makes them when they are needed
                 self._memory.madvise(_POPULATE_WRITE, 0, pages * PAGE_SIZE)
             self._populated = pages
 
-    def begin(self, pages: int) -> None:
-        """Make room for ``pages``.
+    def make_room(self, more: int) -> None:
+        """Make room for so many ``more`` pages.
 
         :raises OSError: when there is no memory for them
         """
-        self._taken = 0
-        self._make_room(pages)
+        if self._taken + more > self._pages:
+            self._resize(self._taken + more)
 
     def take(self, source: Readable, which: Bitmap) -> int:
         """Copy the pages ``which``, packed; return from which byte of the file on."""
@@ -73,10 +83,6 @@ class Copies:
         """Give all of the memory back."""
         self._unmap()
         os.close(self.descriptor)
-
-    def _make_room(self, pages: int) -> None:
-        if pages > self._pages:
-            self._resize(pages)
 
     def _resize(self, pages: int) -> None:
         self._unmap()

@@ -43,7 +43,10 @@ class Region:
     zero: Bitmap = field(default_factory=lambda: Bitmap(0))  # of the data, read and all zero
     examined: bool = False  # zero is known for all of the data
     written: Bitmap = field(default_factory=lambda: Bitmap(0))  # other than by a scan tells
+    told: Bitmap = field(default_factory=lambda: Bitmap(0))  # written, by a scan within the epoch
+    recent: Bitmap = field(default_factory=lambda: Bitmap(0))  # written since that, in any way
     stored: Bitmap = field(default_factory=lambda: Bitmap(0))  # through any mapping
+    gave: bool = False  # pages were given back within the epoch
     suspicions: dict[str, Bitmap] = field(default_factory=dict)
     armed_blocks: list[Run] = field(default_factory=list)
     planned: Bitmap | None = None  # the data that these were planned for
@@ -62,11 +65,20 @@ class Region:
 
     def forget(self) -> None:
         """Forget what was written and what is suspect: what comes now is of the next epoch."""
-        self.written = Bitmap(self.pages)
+        self.written, self.told = Bitmap(self.pages), Bitmap(self.pages)
         self.suspicions = {}
+        self.gave = False
 
-    def note_written(self, first: int, count: int) -> None:
-        """Mark the pages of a run that the region has as written."""
+    def tell(self) -> Bitmap:
+        """Return what was written since this was asked last: it is told, and noted apart."""
+        fresh, self.written = self.written, Bitmap(self.pages)
+        self.told.grow(self.pages)
+        self.told |= fresh
+        return fresh
+
+    def note_given(self, first: int, count: int) -> None:
+        """Mark the pages of a run that the region has as given back, and so as written."""
+        self.gave = True
         if first < self.pages:
             self.written.grow(self.pages)
             self.written.set(first, min(count, self.pages - first))
@@ -90,7 +102,7 @@ class Region:
     def grow(self, pages: int) -> None:
         """Note that the object has at least ``pages`` pages."""
         self.pages = max(self.pages, pages)
-        for bitmap in (self.before, self.data, self.zero, self.written, self.stored):
+        for bitmap in (self.before, self.data, self.zero, self.written, self.told, self.stored):
             bitmap.grow(self.pages)
 
     def measure(self) -> None:

@@ -33,6 +33,7 @@ class Found:
     region: Region
     known: bool
     moved: Bitmap
+    recent: Bitmap
     data: Bitmap
     holes: Bitmap
     born: Bitmap
@@ -47,10 +48,11 @@ class Found:
             region,
             region.known,
             region.moved(),
+            region.recent,
             data,
             holes=region.before - data,
             born=data - region.before,
-            ended=region.written & data,
+            ended=(region.written | region.told) & data,
             suspicions={reason: pages & data for reason, pages in region.suspicions.items()},
         )
 

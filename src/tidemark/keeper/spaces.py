@@ -222,7 +222,7 @@ class AddressSpace:
                     view.region.suspect_all(suspicion.NEW_MAPPING)
                 else:
                     part = view.part(notice.start, notice.end)
-                    view.region.note_written(part.page, part.count)
+                    view.region.note_given(part.page, part.count)
 
     def _hear_unmapped(self, notice: Notice) -> None:
         """Suspect what was unmapped behind known views: any of them may have been longer.

@@ -202,14 +202,16 @@ class Tracking:
             self._hear(region, testimony[region.number])
         scanned = self._scan_all(tree, views, present=present)
         for region in self.regions.values():
-            region.stored = region.written.copy()
+            region.recent = region.written.copy()
             if self.tracker != ATOMIC:
                 # Nobody tells of pages that were given back and read again, which are zero now.
                 region.examined = False
             if self.tracker == FORGETFUL and self._pressure.has_moved():
                 region.suspect_all(suspicion.RECLAIMED)
         for scan in scanned:
-            scan.view.region.stored |= scan.written
+            scan.view.region.recent |= scan.written
+        for region in self.regions.values():
+            region.stored = region.recent | region.told
         self._suspect_outside(tree, testimony)
         self._refresh_data(tree, views)
         self._arm_all(tree, views)
@@ -259,11 +261,25 @@ class Tracking:
             scanned += _scanned(process, space, views[process.pid], read, present=present)
         return scanned
 
+    def tell(self, tree: Tree) -> dict[Identity, Bitmap]:
+        """Return what was written, by region, since the epoch began or this was asked last.
+
+        The workload runs. Of what is told the tracker knows nothing any more; the regions do. It
+        takes a tracker that tells and forgets in one breath.
+        """
+        spaces = self._all_spaces(tree)
+        readings = self._workers.do_all([space.read for space in spaces])
+        for space, read in zip(spaces, readings, strict=True):
+            space.report(read, _note_written)
+        return {identity: region.tell() for identity, region in self.regions.items()}
+
+    def _all_spaces(self, tree: Tree) -> list[AddressSpace]:
+        return list({id(space): space for space in map(self._space_of, tree.in_order())}.values())
+
     def peek(self, tree: Tree) -> dict[Identity, Bitmap]:
         """Return what was written so far, by region, as far as a scan tells now."""
-        spaces = {id(space): space for space in map(self._space_of, tree.in_order())}
         found: dict[Identity, Bitmap] = {}
-        for readings in self._workers.do_all([space.peek for space in spaces.values()]):
+        for readings in self._workers.do_all([space.peek for space in self._all_spaces(tree)]):
             for reading in readings:
                 pages = found.setdefault(reading.part.region.identity, Bitmap(0))
                 pages |= reading.written
@@ -315,8 +331,8 @@ class Tracking:
         descriptor has touched the object. The kernel itself takes back only pages that nobody
         stored to: they are zero, whether they count as data or not.
         """
-        told = region.suspicions or region.written
-        return self.tracker == ATOMIC and region.known and region.examined and not told
+        grew = region.known and region.examined and not (region.suspicions or region.gave)
+        return self.tracker == ATOMIC and grew
 
     # The observer of the tree
 
@@ -358,7 +374,7 @@ class Tracking:
             del self._spaces[process.pid]
         elif self._active and self.tracker != suspicion.CONTENT:
             views = [view for _, view in self._views(process)]
-            space.scan(views, _note_ended)
+            space.scan(views, _note_written)
             space.close()
 
     def executed(self, process: Process) -> None:
@@ -425,7 +441,7 @@ def _speaker(space: AddressSpace, views: Views) -> int:
     return min((pid for pid in space.users if views.get(pid)), default=min(space.users))
 
 
-def _note_ended(view: View, written: Bitmap) -> None:
+def _note_written(view: View, written: Bitmap) -> None:
     view.region.written |= written
 
 

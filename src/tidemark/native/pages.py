@@ -10,7 +10,7 @@ from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, check, ffi, lib, new_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 HASH_BYTES: int = lib.TM_HASH_BYTES
 
@@ -23,6 +23,14 @@ class Extent:
     count: int
     offset: int
     fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Pages that stand one after the other in a file, from byte ``offset`` on."""
+
+    pages: Bitmap
+    offset: int
 
 
 class Source:
@@ -51,11 +59,28 @@ class Source:
     @classmethod
     def packed(cls, which: Bitmap, fd: int, offset: int = 0) -> Source:
         """Return a source of the pages ``which``, packed in ``fd`` from byte ``offset`` on."""
-        count = lib.tm_extents_packed(which.handle, fd, offset, 0, ffi.NULL)
+        return cls.layered([Layer(which, offset)], fd)
+
+    @classmethod
+    def layered(cls, layers: Sequence[Layer], fd: int) -> Source:
+        """Return a source of pages in ``fd``; a page of two layers is read from the later one."""
+        counts: list[int] = []
+        wanted: list[tuple[Any, ...]] = []
+        covered = Bitmap(0)
+        for layer in reversed(layers):
+            on_top = layer.pages - covered
+            covered |= layer.pages
+            wanted.append((on_top.handle, layer.pages.handle, fd, layer.offset))
+            counts.append(lib.tm_extents_packed(*wanted[-1], 0, ffi.NULL))
         source = cls(())
-        source._extents = ffi.new("struct tm_extent[]", count)
-        lib.tm_extents_packed(which.handle, fd, offset, count, source._extents)
-        source.handle = ffi.new("struct tm_source *", (source._extents, count))
+        total = sum(counts)
+        source._extents = ffi.new("struct tm_extent[]", total)
+        done = 0
+        for arguments, count in zip(wanted, counts, strict=True):
+            lib.tm_extents_packed(*arguments, count, source._extents + done)
+            done += count
+        lib.tm_extents_sort(source._extents, total)
+        source.handle = ffi.new("struct tm_source *", (source._extents, total))
         return source
 
     def read(self, page: int, count: int = 1) -> bytes:

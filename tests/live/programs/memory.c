@@ -134,6 +134,25 @@ static long count(struct request *request)
 	return 0;
 }
 
+/*
+ * waves ADDRESS PAGES PAUSE: stores 1, 2, 3 and so on to the pages in turn, until the next message
+ * comes, with a pause of so many microseconds after each. One page tells what all others hold.
+ */
+static long waves(struct request *request)
+{
+	long size = sysconf(_SC_PAGESIZE), pages = request->numbers[2], next = 0;
+	volatile long *word = (long *)request->numbers[1];
+	char message;
+
+	while (recv(request->line, &message, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
+		for (int i = 0; i < 64; i++, next++) {
+			word[next % pages * size / (long)sizeof(*word)] = next + 1;
+			if (request->numbers[3])
+				usleep((useconds_t)request->numbers[3]);
+		}
+	return next;
+}
+
 /* print TEXT: a line on the standard output. */
 static long print(struct request *request)
 {
@@ -141,7 +160,6 @@ static long print(struct request *request)
 }
 
 const struct verb memory_verbs[] = {
-	{"call", call},	  {"fill", fill},   {"touch", touch},
-	{"load", load},	  {"poke", poke},   {"peek", peek},
-	{"count", count}, {"print", print}, {0},
+	{"call", call}, {"fill", fill},	  {"touch", touch}, {"load", load},   {"poke", poke},
+	{"peek", peek}, {"count", count}, {"print", print}, {"waves", waves}, {0},
 };

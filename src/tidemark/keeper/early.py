@@ -1,0 +1,128 @@
+"""Copying while the workload runs: what is not written again need not be copied while it stands.
+
+The tracker tells what was written so far and forgets it, and then those pages are copied. One
+that is written while it is copied, or later, is told again when the workload stands, and copied
+again: so what is taken is the state at the freeze, and the workload stands for what it wrote
+during the copy, however much it had written before.
+
+This takes a tracker that tells and forgets in one breath: asynchronous write-protection.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tidemark.keeper.spaces import ATOMIC
+from tidemark.native.bitmap import Bitmap
+from tidemark.native.library import PAGE_SIZE, ShortReadError
+from tidemark.native.pages import Extent, Layer, Source, data_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tidemark.keeper.copies import Copies
+    from tidemark.keeper.live import Live
+    from tidemark.keeper.region import Region
+
+_ROUNDS = 3
+_FEW_PAGES = 1024
+"""What is copied within a millisecond: not worth another round."""
+
+_AT_ONCE = 2048
+"""After so many pages, whatever waits for the keeper is attended to: a fork, an exit."""
+
+
+class Early:
+    """What has been copied of a workload's regions while it runs.
+
+    ``layers``: by region number, the pages that were copied, the latest copy last.
+    """
+
+    def __init__(self, live: Live, copies: Copies) -> None:
+        self._live = live
+        self._copies = copies
+        self.layers: dict[int, list[Layer]] = {}
+        self._due: dict[int, Bitmap] = {}  # told, and not copied since
+
+    def begin(self) -> None:
+        """Forget what was copied for the last checkpoint."""
+        self.layers, self._due = {}, {}
+
+    def copy(self, *, full: bool, most: int) -> None:
+        """Copy what was written so far, or all, for as long as it gets less; ``most`` pages.
+
+        :raises OSError: when there is no memory for it
+        """
+        if self._live.tracker != ATOMIC:
+            return
+        before = 0
+        for number in range(_ROUNDS):
+            pages = self._find(full=full and number == 0)
+            if not pages or self._copies.taken + pages > most:
+                return
+            self._copies.prepare(pages)
+            for region in self._live.tracking.in_order():
+                self._copy_region(region)
+            if pages <= _FEW_PAGES or (before and pages > before // 2):
+                return
+            before = pages
+
+    def valid(self, region: Region, stale: Bitmap) -> Bitmap:
+        """Return the pages of which the copy holds, as those ``stale`` were written since."""
+        copied = Bitmap(region.pages)
+        for layer in self.layers.get(region.number, ()):
+            copied |= layer.pages
+        copied -= stale
+        if region.number in self._due:
+            copied -= self._due[region.number]
+        return copied
+
+    def _find(self, *, full: bool) -> int:
+        """Note what is due to be copied; return how many pages that is.
+
+        Only pages that were there when they were armed last: of others nobody tells whether they
+        are written again.
+        """
+        told, found = self._live.tracking.tell(self._live.tree), 0
+        for region in self._live.tracking.in_order():
+            due = self._due.setdefault(region.number, Bitmap(region.pages))
+            due.grow(region.pages)
+            due |= told[region.identity] & region.data
+            if full and region.descriptor is not None:
+                due |= region.data & data_pages(region.descriptor, region.pages)
+            found += len(due)
+        return found
+
+    def _copy_region(self, region: Region) -> None:
+        due = self._due[region.number]
+        if region.descriptor is None or not due:
+            return
+        source = Source([Extent(0, region.pages, 0, region.descriptor)])
+        done, offset = Bitmap(region.pages), self._copies.taken * PAGE_SIZE
+        with suppress(ShortReadError):  # it was cut: what is left of it is copied later
+            for some in _parts(due):
+                self._copies.take(source, some)
+                done |= some
+                self._attend()
+        self.layers.setdefault(region.number, []).append(Layer(done, offset))
+        due -= done
+
+    def _attend(self) -> None:
+        self._live.tracking.attend()
+        self._live.tree.pump()
+
+
+def _parts(which: Bitmap) -> Iterator[Bitmap]:
+    """Yield the pages, some at a time, ascending."""
+    part, count = Bitmap(which.pages), 0
+    for first, length in which.runs():
+        for start in range(first, first + length, _AT_ONCE):
+            size = min(_AT_ONCE, first + length - start)
+            part.set(start, size)
+            count += size
+            if count >= _AT_ONCE:
+                yield part
+                part, count = Bitmap(which.pages), 0
+    if count:
+        yield part
