@@ -77,6 +77,8 @@ def run(plan: Plan) -> Boot:
     try:
         if not why:
             (_run_foreign if plan.kernel.architecture else _run_here)(plan, boot)
+            if PROBE in plan.groups or plan.kernel.architecture:
+                boot.groups.setdefault(PROBE.name, []).append(_answers(plan))
     except LookupError as error:
         why = str(error)
     if why:
@@ -93,15 +95,14 @@ def _run_here(plan: Plan, boot: Boot) -> None:
     for group in plan.groups:
         boot.groups[group.name] = _cases(group, exchange, ended)
         boot.wall[group.name] = _seconds(exchange / f"{group.name}.times")
-    if PROBE.name in boot.groups:
-        boot.groups[PROBE.name].append(_answers(exchange / "probe.json", plan))
 
 
-def _answers(probe: Path, plan: Plan) -> Case:
+def _answers(plan: Plan) -> Case:
     """Return, as a test, whether the probe found missing what is known to be, and nothing else."""
     name = "what is known to be missing is found missing"
     try:
-        features = json.loads(probe.read_text())["features"]
+        told = (RESULTS / plan.kernel.name / "probe.json").read_text()
+        features = json.loads(told)["features"]
     except (OSError, ValueError, KeyError) as error:
         return Case(name, FAILED, 0, f"the probe gave no answer: {error}")
     missing = {feature for feature, found in features.items() if not found["works"]}

@@ -17,6 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 from packages import CACHE, ROOT
 
+from tidemark.cli.probe import GUARANTEES
+from tidemark.keeper.trackers import BEST_FIRST, CONTENT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,7 +31,7 @@ _HEAD = """\
 
 Debian's kernels, booted in emulated machines by `make test-kernels`. This file is written from the
 last run by `python tests/kernels/document.py`; each answer is what `tidemark probe --json` found
-there, as root, by doing the thing.
+there, as root, by doing the thing; on arm64, what the native library found.
 
 """
 
@@ -36,11 +39,20 @@ there, as root, by doing the thing.
 def probes() -> dict[str, dict[str, Any]]:
     """Return what the probe found, by kernel."""
     found = sorted(RESULTS.glob("*/probe.json"), key=lambda path: _version(path.parent.name))
-    return {path.parent.name: json.loads(path.read_text()) for path in found}
+    return {path.parent.name: _with_tracker(json.loads(path.read_text())) for path in found}
 
 
-def _version(name: str) -> list[int]:
-    return [int(part) for part in name.split(".") if part.isdigit()]
+def _with_tracker(probe: dict[str, Any]) -> dict[str, Any]:
+    """Add the tracker that `auto` takes, where only the native library was asked."""
+    works = (name for name in BEST_FIRST if probe["features"][name]["works"])
+    tracker = probe.setdefault("tracker", next(works, CONTENT))
+    probe.setdefault("guarantee", GUARANTEES[tracker])
+    return probe
+
+
+def _version(name: str) -> tuple[bool, list[int]]:
+    numbers = [int(part) for part in name.split(".") if part.isdigit()]
+    return not numbers, numbers
 
 
 def features() -> Iterator[str]:

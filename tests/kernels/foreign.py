@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -46,6 +47,9 @@ def run_foreign(kernel: Kernel, exchange: Path) -> tuple[str, float, list[Case]]
     begun = time.monotonic()
     why = run_to_end(command, exchange / "console.log", LIMIT)
     console = (exchange / "console.log").read_text(errors="replace")
+    probed = {"kernel": unpacked.release, "architecture": "aarch64"}
+    told = json.dumps(probed | {"features": features_in(console)})
+    (exchange / "probe.json").write_text(told)
     return unpacked.release, time.monotonic() - begun, cases_in(console, why)
 
 
@@ -75,6 +79,16 @@ def cross_build() -> list[Path]:
         )
     tests = (build / "native" / "tests").glob("test_*")
     return sorted(path for path in tests if path.is_file() and os.access(path, os.X_OK))
+
+
+def features_in(console: str) -> dict[str, dict[str, object]]:
+    """Return what the C test of the probe has printed, as `tidemark probe --json` has it."""
+    printed = next((out for name, out, _ in _TEST.findall(console) if name == "test_probe"), "")
+    answers = (line.strip().partition(": ") for line in printed.splitlines() if ": " in line)
+    return {
+        name: {"works": answer == "yes", "reason": None if answer == "yes" else answer}
+        for name, _, answer in answers
+    }
 
 
 def cases_in(console: str, why: str) -> list[Case]:

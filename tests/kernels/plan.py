@@ -109,7 +109,7 @@ PLANS = (
             _guarantees("soft-dirty", LOST_ENTRIES, 900),
         ),
     ),
-    Plan(ARM, (NATIVE,)),
+    Plan(ARM, (NATIVE,), frozenset({"soft-dirty", "pagemap-scan-soft-dirty"})),
 )
 
 NEWER = (

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "tell what this machine allows, each thing tried for real"
 
-_GUARANTEES = {
+GUARANTEES = {
     "uffd-wp": "stores are exact, also by processes that end and to pages that are reclaimed",
     "soft-dirty": "stores are exact; compared by content are pages without a page table entry, "
     "and all where the kernel reclaimed any",
     "content": "no store is seen: every page is compared by content, in every epoch",
 }
+"""What each tracker vouches for."""
 _CAPABILITIES = {
     "CAP_SYS_PTRACE": (19, "only processes of the same user can be tracked"),
     "CAP_SYS_ADMIN": (21, "memory objects are read through the processes that map them"),
@@ -58,7 +59,7 @@ def _probe() -> dict[str, Any]:
         },
         "tracker": tracker,
         "tracker_reason": reason,
-        "guarantee": _GUARANTEES[tracker],
+        "guarantee": GUARANTEES[tracker],
     }
 
 

@@ -7,7 +7,8 @@ from tidemark.native.probe import probe_tracker
 
 AUTO = "auto"
 CONTENT = "content"
-_BEST_FIRST = ("uffd-wp", "soft-dirty")
+BEST_FIRST = ("uffd-wp", "soft-dirty")
+"""The trackers that `auto` tries, in this order."""
 
 
 def choose_tracker(wanted: str) -> tuple[str, str]:
@@ -26,7 +27,7 @@ def choose_tracker(wanted: str) -> tuple[str, str]:
             )
         return wanted, "asked for by the config, and it passed its probe"
     refused: list[str] = []
-    for tracker in _BEST_FIRST:
+    for tracker in BEST_FIRST:
         lacking = probe_tracker(tracker)
         if lacking is None:
             return tracker, "; ".join(["auto: the best that passed its probe", *refused])
