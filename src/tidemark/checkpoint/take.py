@@ -8,9 +8,10 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidemark.checkpoint.copied import UncopiedError, check_copied, copied_by
+from tidemark.checkpoint.putoff import stop_put_off
 from tidemark.errors import ImageError
 from tidemark.files import write_json
 from tidemark.image.chain import Chain
@@ -73,13 +74,13 @@ class Taker:
         parent = self._parent()
         try:
             with self._open(parent) as chain:
-                return self._take(chain, begun)
+                return self._take_on(chain, begun)
         except (ImageError, UncopiedError) as error:
             if parent is None:
                 raise
             log.warning("a checkpoint in full, since %s", error)
             self._client.ask("leave")
-        return self._take(None, begun)
+        return self._take_on(None, begun)
 
     def _parent(self) -> dict[str, str] | None:
         """Return what the keeper knows of the last one that was saved, if it is in this series."""
@@ -107,11 +108,25 @@ class Taker:
             return latest
         return None
 
-    def _take(self, chain: Chain | None, begun: Callable[[int], object]) -> Taken:
+    def _take_on(self, chain: Chain | None, begun: Callable[[int], object]) -> Taken:
+        """Take a checkpoint on top of ``chain``; the workload may stand until it is written."""
         since = time.monotonic()
-        answer, descriptors = self._client.ask(
-            "checkpoint", full=chain is None, most_bytes=self._most_bytes
-        )
+        with stop_put_off() as allow_stop:
+            answer, descriptors = self._client.ask(
+                "checkpoint", full=chain is None, most_bytes=self._most_bytes
+            )
+            if not answer["held"]:
+                allow_stop()
+            return self._write(chain, begun, answer, descriptors, since)
+
+    def _write(
+        self,
+        chain: Chain | None,
+        begun: Callable[[int], object],
+        answer: dict[str, Any],
+        descriptors: list[int],
+        since: float,
+    ) -> Taken:
         number = self._series.next_number()
         image = self._series.image(number)
         try:
