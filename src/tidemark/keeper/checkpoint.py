@@ -98,7 +98,7 @@ class Checkpoints:
         self._copies.begin()
         self._early.begin()
         with suppress(OSError):
-            self._early.copy(full=full, most=most // 2)
+            self._early.copy(full=full, most=most)
             rest = self._touch_written() * 5 // 4
             if full and not self._early.layers:
                 rest = sum(len(region.data) for region in self._live.tracking.in_order())
