@@ -99,6 +99,7 @@ class Actor:
         self.tid = tid
         self._hall = hall
         self._line = line
+        self._owes = False  # an answer that nobody has waited for
 
     def hang_up(self) -> None:
         """End the line, and with it the process."""
@@ -108,6 +109,9 @@ class Actor:
 
     def begin(self, verb: str, *arguments: Argument) -> None:
         """Tell it to do something, and do not wait until it has."""
+        if self._owes:
+            self._owes = False
+            self.end()
         self._line.send("\t".join([verb, *map(_worded, arguments)]).encode())
 
     def end(self) -> tuple[int, str, list[bytes]]:
@@ -134,6 +138,11 @@ class Actor:
     def tell(self, verb: str, *arguments: Argument) -> None:
         """Tell it to do something from which it will not come back."""
         self.begin(verb, *arguments)
+
+    def charge(self, verb: str, *arguments: Argument) -> None:
+        """Tell it to do something, of which nobody waits for the end before it is told the next."""
+        self.begin(verb, *arguments)
+        self._owes = True
 
     # Processes
 

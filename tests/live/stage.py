@@ -138,7 +138,7 @@ class Stage:
         :raises TidemarkError: what the keeper says instead
         """
         assert self._root is not None
-        self._root.ask("print", "ready")
+        self._root.charge("print", "ready")  # it may be frozen before it can answer
         self.launched()
 
     def launched(self) -> None:
