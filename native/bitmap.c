@@ -113,6 +113,14 @@ int tm_bitmap_set(struct tm_bitmap *bitmap, uint64_t first, uint64_t count)
 	return TM_OK;
 }
 
+int tm_bitmap_mark(struct tm_bitmap *bitmap, uint64_t page, struct tm_error *error)
+{
+	int code = tm_bitmap_set(bitmap, page, 1);
+
+	return code == TM_OK ? TM_OK
+			     : tm_fail(error, code, "mark page %llu", (unsigned long long)page);
+}
+
 void tm_bitmap_clear(struct tm_bitmap *bitmap, uint64_t first, uint64_t count)
 {
 	uint64_t end = first > bitmap->pages || count > bitmap->pages - first ? bitmap->pages

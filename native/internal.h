@@ -137,6 +137,9 @@ int tm_uffd_notice(struct tm_space *space, struct tm_notice *ret, struct tm_erro
 extern const struct tm_tracker tm_uffd_wp;
 extern const struct tm_tracker tm_soft_dirty;
 
+/* Sets one page of a result that must be long enough. */
+int tm_bitmap_mark(struct tm_bitmap *bitmap, uint64_t page, struct tm_error *error);
+
 /* Sets the pages that addresses [start, end) of the view show. */
 int tm_view_set(const struct tm_view *view, uint64_t start, uint64_t end, struct tm_bitmap *bitmap,
 		struct tm_error *error);

@@ -1,0 +1,105 @@
+/* Where the pages of an object are: extents of files, read as one source. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* The first extent that ends after `page`. */
+static size_t find_extent(const struct tm_source *source, uint64_t page)
+{
+	size_t low = 0, high = source->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (source->extents[middle].page + source->extents[middle].count <= page)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count, unsigned char *ret,
+		  struct tm_error *error)
+{
+	uint64_t size = tm_page_size();
+	uint64_t end = page + count;
+
+	for (size_t i = find_extent(source, page); page < end; i++) {
+		const struct tm_extent *extent = i < source->count ? &source->extents[i] : NULL;
+		uint64_t start = extent && extent->page < end ? extent->page : end;
+		uint64_t piece;
+		int code;
+
+		if (page < start) {
+			memset(ret, 0, (start - page) * size);
+			ret += (start - page) * size;
+			page = start;
+		}
+		if (page == end)
+			break;
+		piece = extent->page + extent->count < end ? extent->page + extent->count : end;
+		piece -= page;
+		code = tm_pread_all(extent->fd, ret, piece * size,
+				    extent->offset + (page - extent->page) * size, error);
+		if (code != TM_OK)
+			return code;
+		ret += piece * size;
+		page += piece;
+	}
+	return TM_OK;
+}
+
+int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
+		  struct tm_error *error)
+{
+	struct tm_run run = {0};
+
+	while (tm_bitmap_next(which, run.first + run.count, &run)) {
+		int code = tm_pages_read(source, run.first, run.count, out, error);
+
+		if (code != TM_OK)
+			return code;
+		out += run.count * tm_page_size();
+	}
+	return TM_OK;
+}
+
+size_t tm_extents_packed(const struct tm_bitmap *which, const struct tm_bitmap *packed, int fd,
+			 uint64_t offset, size_t capacity, struct tm_extent *ret)
+{
+	struct tm_run run = {0};
+	size_t found = 0;
+
+	for (; tm_bitmap_next(packed, run.first + run.count, &run);
+	     offset += run.count * tm_page_size()) {
+		struct tm_run part = {.first = run.first};
+
+		while (tm_bitmap_next(which, part.first + part.count, &part) &&
+		       part.first < run.first + run.count) {
+			if (found < capacity)
+				ret[found] = (struct tm_extent){
+					.page = part.first,
+					.count = part.count,
+					.offset =
+						offset + (part.first - run.first) * tm_page_size(),
+					.fd = fd};
+			found++;
+		}
+	}
+	return found;
+}
+
+static int by_page(const void *one, const void *other)
+{
+	uint64_t a = ((const struct tm_extent *)one)->page;
+	uint64_t b = ((const struct tm_extent *)other)->page;
+
+	return (a > b) - (a < b);
+}
+
+void tm_extents_sort(struct tm_extent *extents, size_t count)
+{
+	qsort(extents, count, sizeof(*extents), by_page);
+}

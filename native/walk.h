@@ -1,0 +1,32 @@
+/* Walking over the content of pages: what the files about pages share. */
+#ifndef TM_WALK_H
+#define TM_WALK_H
+
+#include "tidemark.h"
+
+enum { TM_BLOCK_PAGES = 64 };
+
+/* Some of the selected pages, in order. */
+struct tm_block {
+	uint64_t done; /* selected pages before this block */
+	uint64_t count;
+	uint64_t pages[TM_BLOCK_PAGES]; /* their numbers, ascending */
+	const unsigned char *data;	/* their content, packed */
+	const unsigned char *other;	/* that of the same pages of a second source */
+};
+
+/* How many pages from the block's page `from` on follow each other. */
+uint64_t tm_block_run(const struct tm_block *block, uint64_t from);
+
+struct tm_walk {
+	const struct tm_source *source;
+	const struct tm_source *other; /* NULL where one source is enough */
+	const struct tm_bitmap *which;
+	int (*work)(const struct tm_block *block, void *context, struct tm_error *error);
+	void *context;
+};
+
+/* Reads each block of the selected pages and works on it. */
+int tm_walk(const struct tm_walk *walk, struct tm_error *error);
+
+#endif
