@@ -59,7 +59,7 @@ struct tm_bitmap *tm_bitmap_create(uint64_t pages);
 void tm_bitmap_destroy(struct tm_bitmap *bitmap);
 uint64_t tm_bitmap_pages(const struct tm_bitmap *bitmap);
 /* Lengthens the bitmap with zero bits; a smaller size leaves it as it is. */
-int tm_bitmap_grow(struct tm_bitmap *bitmap, uint64_t pages);
+void tm_bitmap_grow(struct tm_bitmap *bitmap, uint64_t pages);
 /* Sets a run; TM_BOUNDS where it leaves the bitmap, and then nothing is set. */
 int tm_bitmap_set(struct tm_bitmap *bitmap, uint64_t first, uint64_t count);
 void tm_bitmap_clear(struct tm_bitmap *bitmap, uint64_t first, uint64_t count);
@@ -76,10 +76,17 @@ bool tm_bitmap_next(const struct tm_bitmap *bitmap, uint64_t from, struct tm_run
 /* Up to `capacity` runs at or after `from`; returns how many. */
 size_t tm_bitmap_runs(const struct tm_bitmap *bitmap, uint64_t from, size_t capacity,
 		      struct tm_run *ret);
-/* The 4096 bytes of one chunk, NULL where it has no set bit. Valid until the next change. */
-const unsigned char *tm_bitmap_chunk(const struct tm_bitmap *bitmap, uint64_t index);
+/* The first chunk at or after `from` with a set bit, and its 4096 bytes; false at the end. */
+bool tm_bitmap_chunk(const struct tm_bitmap *bitmap, uint64_t from, uint64_t *ret_index,
+		     unsigned char *ret);
 /* Replaces one chunk; TM_BOUNDS where a bit at or beyond the end is set. */
 int tm_bitmap_load(struct tm_bitmap *bitmap, uint64_t index, const unsigned char *bits);
+/*
+ * The first run of whole blocks of `block` pages in each of which a page at or after `from` is
+ * set, cut at the end of the bitmap; false where there is none.
+ */
+bool tm_bitmap_next_blocks(const struct tm_bitmap *bitmap, uint64_t block, uint64_t from,
+			   struct tm_run *ret);
 
 /* maps: the shared mappings of a process */
 

@@ -128,8 +128,10 @@ static void grows_with_zero_bits(void)
 	struct tm_run run;
 
 	CHECK(tm_bitmap_set(bitmap, 0, 100) == TM_OK);
-	CHECK(tm_bitmap_grow(bitmap, 50) == TM_OK && tm_bitmap_pages(bitmap) == 100);
-	CHECK(tm_bitmap_grow(bitmap, 40000) == TM_OK && tm_bitmap_pages(bitmap) == 40000);
+	tm_bitmap_grow(bitmap, 50);
+	CHECK(tm_bitmap_pages(bitmap) == 100);
+	tm_bitmap_grow(bitmap, 40000);
+	CHECK(tm_bitmap_pages(bitmap) == 40000);
 	CHECK(tm_bitmap_count(bitmap) == 100);
 	CHECK(tm_bitmap_set(longer, 69999, 1) == TM_OK);
 	CHECK(tm_bitmap_or(bitmap, longer) == TM_OK && tm_bitmap_pages(bitmap) == 70000);
@@ -142,20 +144,39 @@ static void loads_what_it_gave(void)
 {
 	struct tm_bitmap *bitmap = tm_bitmap_create(TM_CHUNK_PAGES + 10);
 	struct tm_bitmap *copy = tm_bitmap_create(TM_CHUNK_PAGES + 10);
-	unsigned char full[TM_CHUNK_BYTES];
+	unsigned char full[TM_CHUNK_BYTES], chunk[TM_CHUNK_BYTES];
+	uint64_t index;
 
 	CHECK(tm_bitmap_set(bitmap, TM_CHUNK_PAGES + 3, 7) == TM_OK);
-	CHECK(tm_bitmap_chunk(bitmap, 0) == NULL && tm_bitmap_chunk(bitmap, 2) == NULL);
-	CHECK(tm_bitmap_load(copy, 1, tm_bitmap_chunk(bitmap, 1)) == TM_OK);
+	CHECK(!tm_bitmap_chunk(bitmap, 2, &index, chunk));
+	CHECK(tm_bitmap_chunk(bitmap, 0, &index, chunk) && index == 1);
+	CHECK(tm_bitmap_load(copy, index, chunk) == TM_OK);
 	CHECK(tm_bitmap_count(copy) == 7 && tm_bitmap_test(copy, TM_CHUNK_PAGES + 9));
 	memset(full, 0xff, sizeof(full));
 	CHECK(tm_bitmap_load(copy, 1, full) == TM_BOUNDS);
 	CHECK(tm_bitmap_load(copy, 2, full) == TM_BOUNDS);
 	CHECK(tm_bitmap_load(copy, 0, full) == TM_OK);
 	tm_bitmap_clear(bitmap, 0, tm_bitmap_pages(bitmap));
-	CHECK(tm_bitmap_chunk(bitmap, 1) == NULL);
+	CHECK(!tm_bitmap_chunk(bitmap, 0, &index, chunk));
 	tm_bitmap_destroy(bitmap);
 	tm_bitmap_destroy(copy);
+}
+
+static void gives_whole_blocks(void)
+{
+	struct tm_bitmap *bitmap = tm_bitmap_create(100000);
+	struct tm_run run;
+
+	CHECK(tm_bitmap_set(bitmap, 511, 2) == TM_OK && tm_bitmap_set(bitmap, 1030, 1) == TM_OK);
+	CHECK(tm_bitmap_set(bitmap, 5000, 1) == TM_OK && tm_bitmap_set(bitmap, 99999, 1) == TM_OK);
+	CHECK(tm_bitmap_next_blocks(bitmap, 512, 0, &run));
+	CHECK(run.first == 0 && run.count == 3 * 512);
+	CHECK(tm_bitmap_next_blocks(bitmap, 512, 3 * 512, &run));
+	CHECK(run.first == 9 * 512 && run.count == 512);
+	CHECK(tm_bitmap_next_blocks(bitmap, 512, 10 * 512, &run));
+	CHECK(run.first == 195 * 512 && run.count == 100000 - 195 * 512);
+	CHECK(!tm_bitmap_next_blocks(bitmap, 512, 100000, &run));
+	tm_bitmap_destroy(bitmap);
 }
 
 static void samples_the_same_share_again(void)
@@ -191,6 +212,7 @@ int main(void)
 	refuses_what_is_beyond_its_end();
 	grows_with_zero_bits();
 	loads_what_it_gave();
+	gives_whole_blocks();
 	samples_the_same_share_again();
 	return 0;
 }

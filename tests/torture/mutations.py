@@ -71,10 +71,11 @@ MUTATIONS = (
     ),
     Mutation(
         "the last word of a bitmap, which is not full, is left out",
-        "native/bitmap.c",
-        "			chunk[word] |= other->chunks[i][word];\n",
-        "			if (i * TM_CHUNK_PAGES + (word + 1) * WORD_BITS <= other->pages)\n"
-        "				chunk[word] |= other->chunks[i][word];\n",
+        "native/bitmap_sets.c",
+        "			bitmap->leaves[i].words[word] |= other->leaves[j].words[word];\n",
+        "			if (other->leaves[j].index * TM_LEAF_PAGES + (word + 1) * TM_WORD_BITS <=\n"
+        "			    other->pages)\n"
+        "				bitmap->leaves[i].words[word] |= other->leaves[j].words[word];\n",
     ),
 )
 

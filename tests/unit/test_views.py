@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.keeper.region import BLOCK_PAGES, Region, blocks
+from tidemark.keeper.region import BLOCK_PAGES, Region
 from tidemark.keeper.views import View, common, difference
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
@@ -68,7 +68,7 @@ def test_pages_of_a_view_are_found_at_their_addresses(
 )
 def test_blocks_are_whole_and_hold_all_the_data(drawn: tuple[int, set[int]]) -> None:
     pages, data = drawn
-    found = blocks(Bitmap(pages, ((page, 1) for page in data)), pages)
+    found = list(Bitmap(pages, ((page, 1) for page in data)).blocks(BLOCK_PAGES))
     covered = {page for first, count in found for page in range(first, first + count)}
     assert covered == {
         page

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tidemark.native.bitmap import CHUNK_BYTES, CHUNK_PAGES, Bitmap, Run
+from tidemark.native.bitmap import Bitmap, Run
 from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import born_pages, data_pages
 from tidemark.native.window import Window
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 BLOCK_PAGES = 512
 """What one page table covers: arming a part of it costs the table for all of it."""
-
-_BLOCK_BYTES = BLOCK_PAGES // 8
 
 
 @dataclass(eq=False)
@@ -55,7 +53,8 @@ class Region:
     def plan_arming(self) -> None:
         """Decide which blocks are to be armed: those that hold data."""
         if self.planned is not self.data:
-            self.armed_blocks = blocks(self.data, self.pages)
+            self.data.grow(self.pages)  # the last block is cut where the region ends
+            self.armed_blocks = list(self.data.blocks(BLOCK_PAGES))
             self.planned = self.data
 
     def begin_epoch(self) -> None:
@@ -163,24 +162,3 @@ class Region:
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
-
-
-def blocks(data: Bitmap, pages: int) -> list[Run]:
-    """Return the runs of whole blocks of 512 pages in which a page of ``data`` is set.
-
-    The last one is cut at ``pages``, the end of the region.
-    """
-    runs: list[Run] = []
-    empty = bytes(_BLOCK_BYTES)
-    for index, bits in data.chunks():
-        for offset in range(0, CHUNK_BYTES, _BLOCK_BYTES):
-            if bits[offset : offset + _BLOCK_BYTES] == empty:
-                continue
-            first = index * CHUNK_PAGES + offset * 8
-            if runs and sum(runs[-1]) == first:
-                runs[-1] = (runs[-1][0], runs[-1][1] + BLOCK_PAGES)
-            else:
-                runs.append((first, BLOCK_PAGES))
-    if runs and sum(runs[-1]) > pages:
-        runs[-1] = (runs[-1][0], pages - runs[-1][0])
-    return runs

@@ -20,7 +20,7 @@ _BATCH = 1024
 class Bitmap:
     """A set of pages, of the numbers 0 to ``pages`` - 1.
 
-    Memory is proportional to the stretches of 32,768 pages in which a page is set.
+    Memory is proportional to the stretches of 4,096 pages in which a page is set.
 
     :raises MemoryError: when there is no memory for it
     """
@@ -40,7 +40,7 @@ class Bitmap:
 
     def grow(self, pages: int) -> None:
         """Lengthen to ``pages`` with zero bits; never shorten."""
-        _check(lib.tm_bitmap_grow(self.handle, pages), pages)
+        lib.tm_bitmap_grow(self.handle, pages)
 
     def set(self, first: int, count: int = 1) -> None:
         """Add a run of pages.
@@ -111,10 +111,23 @@ class Bitmap:
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield the index and the 4096 bytes of every chunk with a set bit, ascending."""
-        for index in range(-(-self.pages // CHUNK_PAGES)):
-            bits = lib.tm_bitmap_chunk(self.handle, index)
-            if bits != ffi.NULL:
-                yield index, bytes(ffi.buffer(bits, CHUNK_BYTES))
+        bits = ffi.new("unsigned char[]", CHUNK_BYTES)
+        index = ffi.new("uint64_t *")
+        start = 0
+        while lib.tm_bitmap_chunk(self.handle, start, index, bits):
+            yield index[0], bytes(ffi.buffer(bits))
+            start = index[0] + 1
+
+    def blocks(self, block: int) -> Iterator[Run]:
+        """Yield the runs of whole blocks of ``block`` pages in which a page is set, ascending.
+
+        The last one is cut at the end of the bitmap.
+        """
+        run = ffi.new("struct tm_run *")
+        page = 0
+        while lib.tm_bitmap_next_blocks(self.handle, block, page, run):
+            yield run.first, run.count
+            page = run.first + run.count
 
     def load(self, index: int, bits: bytes) -> None:
         """Replace one chunk by ``bits``.
