@@ -25,6 +25,8 @@ from tidemark.restore.files import restore_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tidemark.keeper.tracking import Views
+
 Sample = dict[str, float]
 Options = dict[str, Any]
 
@@ -112,7 +114,10 @@ def sparse(options: Options, pairs: int) -> Iterator[Sample]:
 
 
 def scan(options: Options, pairs: int) -> Iterator[Sample]:
-    """Measure the merged scan over all processes; the bare ioctl loop, or a loop of pread."""
+    """Measure the merged scan over all processes; the bare ioctl loop, or a loop of pread.
+
+    Ours, as the peers, knows where the region is mapped: to list that is a sample of its own.
+    """
     shape = (options["mib"], options["processes"], options["share"])
     column = {"ioctl": 1, "pread": 2}[options["against"]]
     with (
@@ -129,7 +134,10 @@ def scan(options: Options, pairs: int) -> Iterator[Sample]:
                 live.tree.thaw()
                 program.ask()
                 live.tree.freeze()
-                yield {"ours": _timed(lambda: _merged(live)), "peer": bare.ask()[column]}
+                found: list[Views] = []
+                listed = _timed(lambda: found.append(live.tracking._view_all(live.tree)))  # noqa: B023, SLF001
+                ours = _timed(lambda: _merged(live, found[0]))  # noqa: B023
+                yield {"ours": ours, "peer": bare.ask()[column], "listed": listed}
         finally:
             session.abandon()
 
@@ -220,11 +228,10 @@ def memory(options: Options, pairs: int) -> Iterator[Sample]:
             yield {"ours": _status(ours.keeper, "RssAnon"), "peer": allowed}
 
 
-def _merged(live: Live) -> Bitmap:
+def _merged(live: Live, views: Views) -> Bitmap:
     """Scan all processes, as at the end of an epoch, and return what was written through any."""
     tracking, merged = live.tracking, Bitmap(0)
-    views = tracking._view_all(live.tree)  # noqa: SLF001 - it is what is measured
-    for scanned in tracking._scan_all(live.tree, views, present=False):  # noqa: SLF001
+    for scanned in tracking._scan_all(live.tree, views, present=False):  # noqa: SLF001 - measured
         merged |= scanned.written
     return merged
 

@@ -76,3 +76,70 @@ size_t tm_pagemap_encode(const struct tm_bitmap *present, const struct tm_bitmap
 	}
 	return size;
 }
+
+/* The value of a field that must be the next one; false where another stands there. */
+static bool get_field(const unsigned char **at, const unsigned char *end, unsigned number,
+		      uint64_t *ret)
+{
+	unsigned shift = 0;
+
+	if (*at == end || *(*at)++ != number << 3)
+		return false;
+	*ret = 0;
+	while (*at < end && shift < 64) {
+		unsigned char byte = *(*at)++;
+
+		*ret |= (uint64_t)(byte & 0x7f) << shift;
+		shift += 7;
+		if (!(byte & 0x80))
+			return true;
+	}
+	return false;
+}
+
+/* Reads an entry as put_entry() writes it; false for any other. */
+static bool get_entry(const unsigned char **at, const unsigned char *end, struct tm_run *ret,
+		      uint64_t *ret_flags)
+{
+	uint64_t address, again;
+	uint32_t length;
+
+	if ((size_t)(end - *at) < LENGTH_BYTES)
+		return false;
+	memcpy(&length, *at, LENGTH_BYTES);
+	*at += LENGTH_BYTES;
+	if ((size_t)(end - *at) < length)
+		return false;
+	end = *at + length;
+	if (!get_field(at, end, 1, &address) || !get_field(at, end, 2, &ret->count) ||
+	    !get_field(at, end, 4, ret_flags) || !get_field(at, end, 5, &again))
+		return false;
+	ret->first = address / tm_page_size();
+	return *at == end && again == ret->count && address % tm_page_size() == 0;
+}
+
+int tm_pagemap_decode(const unsigned char *bytes, size_t size, struct tm_pagemap_most most,
+		      struct tm_bitmap *present, struct tm_bitmap *in_parent)
+{
+	const unsigned char *at = bytes;
+	uint64_t next = 0;
+
+	while (at < bytes + size) {
+		struct tm_run run;
+		uint64_t flags, *left;
+		int code;
+
+		if (!get_entry(&at, bytes + size, &run, &flags) || run.first < next ||
+		    (flags != PRESENT && flags != PARENT))
+			return TM_CHANGED;
+		left = flags == PRESENT ? &most.present : &most.in_parent;
+		if (run.count == 0 || run.count > *left)
+			return TM_CHANGED;
+		*left -= run.count;
+		code = tm_bitmap_set(flags == PRESENT ? present : in_parent, run.first, run.count);
+		if (code != TM_OK)
+			return code == TM_BOUNDS ? TM_CHANGED : code;
+		next = run.first + run.count;
+	}
+	return TM_OK;
+}

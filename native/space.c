@@ -77,6 +77,20 @@ int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm
 	return space->tracker->scan(space, view, rearm, written, unsure, error);
 }
 
+int tm_space_scan_all(struct tm_space *space, const struct tm_view *views, size_t count, bool rearm,
+		      struct tm_bitmap *written, struct tm_bitmap *unsure, bool *ret_changed,
+		      struct tm_error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		int code = tm_space_scan(space, &views[i], rearm, written, unsure, error);
+
+		ret_changed[i] = code == TM_CHANGED;
+		if (code != TM_OK && code != TM_CHANGED)
+			return code;
+	}
+	return TM_OK;
+}
+
 int tm_space_descriptor(const struct tm_space *space)
 {
 	return space->uffd;

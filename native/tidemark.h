@@ -247,6 +247,10 @@ int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t cou
  */
 int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm,
 		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
+/* The same for views of one object; of each, *ret_changed is whether TM_CHANGED is true of it. */
+int tm_space_scan_all(struct tm_space *space, const struct tm_view *views, size_t count, bool rearm,
+		      struct tm_bitmap *written, struct tm_bitmap *unsure, bool *ret_changed,
+		      struct tm_error *error);
 enum tm_notice_kind {
 	TM_NOTICE_NONE = 0,
 	TM_NOTICE_MOVED = 1,	/* a mapping at `start` was moved, or mapped again: mremap(2) */
@@ -364,6 +368,19 @@ int tm_window_touch(const struct tm_window *window, const struct tm_bitmap *whic
  */
 size_t tm_pagemap_encode(const struct tm_bitmap *present, const struct tm_bitmap *in_parent,
 			 uint64_t most, size_t capacity, unsigned char *ret);
+
+struct tm_pagemap_most {
+	uint64_t present;
+	uint64_t in_parent;
+};
+
+/*
+ * Reads what tm_pagemap_encode() writes, and sets no more pages than there can be at most. The
+ * bitmaps are empty, and as long as the region. TM_CHANGED for anything that it does not write:
+ * damage, or a page map of CRIU's.
+ */
+int tm_pagemap_decode(const unsigned char *bytes, size_t size, struct tm_pagemap_most most,
+		      struct tm_bitmap *present, struct tm_bitmap *in_parent);
 
 /* probe: what this kernel and these privileges allow, each tried for real */
 

@@ -19,6 +19,7 @@ from tidemark.image.pagemap import (
     Entry,
     Kind,
     merged,
+    read_own,
     read_pagemap,
     write_pagemap,
 )
@@ -222,6 +223,27 @@ def test_what_is_written_reads_as_it_was(
     for entry in read_pagemap(path)[1]:
         read_back[entry.first_page : entry.end] = [entry.kind] * entry.count
     assert read_back == pages
+    here, there = (
+        Bitmap(len(pages), ((page, 1) for page, found in enumerate(pages) if found is kind))
+        for kind in (Kind.PRESENT, Kind.PARENT)
+    )
+    assert read_own(path, 7, len(pages), len(here), len(there)) == (here, there)
+    if here:
+        assert read_own(path, 7, len(pages), len(here) - 1, len(there)) is None
+    if there:
+        assert read_own(path, 7, len(pages), len(here), len(there) - 1) is None
+
+
+@given(content=st.binary(max_size=40), cut=st.integers(0, 60))
+def test_what_we_do_not_write_is_not_taken_for_ours(
+    content: bytes, cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "pagemap.img"
+    ours = written([Entry(1, 3, Kind.PRESENT), Entry(9, 2, Kind.PARENT)])
+    path.write_bytes(ours[:cut] + content + ours[cut:])
+    read_back = read_own(path, 7, 12, 3, 2)
+    if read_back is not None:
+        assert path.read_bytes() == written(list(merged(read_pagemap(path)[1])))
 
 
 def test_our_inventory_is_one_that_criu_reads_and_is_told_from_its_own(tmp_path: Path) -> None:

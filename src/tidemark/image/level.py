@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tidemark.errors import ImageError
 from tidemark.image.framing import REMEDY, file_size
 from tidemark.image.names import MANIFEST, PARENT, pagemap_name, pages_name
-from tidemark.image.pagemap import MAX_PAGES, Entry, Kind, merged, read_pagemap
+from tidemark.image.pagemap import MAX_PAGES, Entry, Kind, merged, read_own, read_pagemap
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidemark.image.directory import Image
+    from tidemark.image.manifest import RegionRecord
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,26 @@ def walk_levels(images: list[Image], shmid: int) -> Iterator[tuple[Image, Level 
 
 
 def _read_level(image: Image, shmid: int, below: Bitmap) -> Level:
-    path = image.path / pagemap_name(shmid)
     record = image.manifest.region(shmid) if image.manifest else None
+    level = _read_own_level(image, record, below) if record else None
+    return level or _read_any_level(image, shmid, record, below)
+
+
+def _read_own_level(image: Image, record: RegionRecord, below: Bitmap) -> Level | None:
+    """Return a level that we wrote and that is whole; None where it has to be looked at closely."""
+    path = image.path / pagemap_name(record.shmid)
+    pages_file = image.path / pages_name(record.shmid)
+    present, in_parent = record.present, record.in_parent
+    if file_size(pages_file) != present * PAGE_SIZE or in_parent > len(below):
+        return None
+    read = read_own(path, record.shmid, record.pages, present, in_parent)
+    if read is None or (len(read[0]), len(read[1])) != (present, in_parent) or read[1] - below:
+        return None
+    return Level(pages_file, read[0], read[0] | read[1])
+
+
+def _read_any_level(image: Image, shmid: int, record: RegionRecord | None, below: Bitmap) -> Level:
+    path = image.path / pagemap_name(shmid)
     pages_id, entries = read_pagemap(path)
     if record and pages_id != shmid:
         raise ImageError(f"{path} names {pages_name(pages_id)} instead of its own; {REMEDY}")

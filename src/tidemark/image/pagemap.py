@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
 
 from tidemark.errors import ImageError
-from tidemark.image.framing import PAGEMAP, REMEDY, frame, read_messages
+from tidemark.image.framing import PAGEMAP, REMEDY, file_size, frame, read_messages, reading
 from tidemark.image.messages import parse_known, serialize
-from tidemark.native.bitmap import encode_pagemap
+from tidemark.native.bitmap import decode_pagemap, encode_pagemap
 from tidemark.native.library import PAGE_SIZE
 from tidemark.proto.criu_pb2 import PagemapEntry, PagemapHead
 
@@ -24,6 +24,9 @@ MAX_PAGES = (1 << 47) // PAGE_SIZE
 
 ENTRY_PAGES = (1 << 30) // PAGE_SIZE
 """The longest entry that is written: CRIU reads each by one call, which stops at 2 GiB."""
+
+_ENTRY_BYTES = 64
+"""More than an entry of ours takes, or what stands before the first."""
 
 _PARENT, _LAZY, _PRESENT = 1, 2, 4
 
@@ -68,6 +71,24 @@ def read_pagemap(path: Path) -> tuple[int, Iterator[Entry]]:
     if first is None:
         raise ImageError(f"{path} holds no messages; {REMEDY}")
     return parse_known(PagemapHead, first, path).pages_id, _entries(messages, path)
+
+
+def read_own(
+    path: Path, pages_id: int, pages: int, present: int, in_parent: int
+) -> tuple[Bitmap, Bitmap] | None:
+    """Return the pages present and in the parent of a page map as :func:`write_pagemap` writes it.
+
+    None for any other, one with more pages than are expected included: :func:`read_pagemap` reads
+    it, or says what is wrong.
+    """
+    if file_size(path) > _ENTRY_BYTES * (present + in_parent + 1):
+        return None
+    with reading(path):
+        content = path.read_bytes()
+    begin = _begin(pages_id)
+    if not content.startswith(begin):
+        return None
+    return decode_pagemap(content[len(begin) :], pages, present, in_parent)
 
 
 def _entries(messages: Iterator[bytes], path: Path) -> Iterator[Entry]:
@@ -136,5 +157,9 @@ def write_pagemap(file: BinaryIO, pages_id: int, present: Bitmap, in_parent: Bit
     The length stands in both of its fields: CRIU 3.17 knows only the first, 4.2 reads the second
     where it is there, and some tools for 4.2 want it.
     """
-    file.write(frame(PAGEMAP) + serialize(PagemapHead(pages_id=pages_id)))
+    file.write(_begin(pages_id))
     file.write(encode_pagemap(present, in_parent, ENTRY_PAGES))
+
+
+def _begin(pages_id: int) -> bytes:
+    return frame(PAGEMAP) + serialize(PagemapHead(pages_id=pages_id))

@@ -139,7 +139,7 @@ def _read_memory(region: Region, views: list[ScannedView], memories: Memories) -
     processes: list[int] = []
     for scan in views:
         view = scan.view
-        shown = view.shown(missing.pages) & missing
+        shown = missing.within(view.page, view.count)
         runs = list(shown.runs())
         if not runs:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tidemark.keeper.notices import Notices
+    from tidemark.keeper.region import Region
     from tidemark.keeper.tree import Thread
     from tidemark.keeper.views import View
+    from tidemark.native.bitmap import Run
 
-    Note = Callable[[View, Bitmap], None]
+    Note = Callable[["Reading"], None]
 
 ATOMIC = "uffd-wp"
 """The tracker that forgets a write in the same breath in which it reports it."""
@@ -36,16 +39,29 @@ FORGETFUL = "soft-dirty"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the tracker told of a part of a view.
+    """What the tracker told of the parts of a mapping.
 
-    ``changed``: it is not under the tracker now; ``gone``: its memory is taken down.
+    ``changed``: those that are not under the tracker now; ``gone``: their memory is taken down.
     """
 
-    part: View
+    parts: list[View]
     written: Bitmap
     unsure: Bitmap
-    changed: bool = False
+    changed: list[View] = field(default_factory=list)
     gone: bool = False
+
+    @property
+    def region(self) -> Region:
+        """The region that all parts show."""
+        return self.parts[0].region
+
+    def kept(self) -> list[View]:
+        """Return the parts that are still under the tracker."""
+        return (
+            [part for part in self.parts if part not in self.changed]
+            if self.changed
+            else self.parts
+        )
 
 
 @dataclass(eq=False)
@@ -65,6 +81,8 @@ class AddressSpace:
     views: list[View] = field(default_factory=list)
     watched: list[View] = field(default_factory=list)
     refused: list[View] = field(default_factory=list)
+    planned: list[tuple[View, list[Run]]] = field(default_factory=list)
+    blocks: list[View] = field(default_factory=list)  # the parts to watch, as planned
 
     def close(self) -> None:
         """Stop tracking; the process is left as if it had never been tracked."""
@@ -103,15 +121,23 @@ class AddressSpace:
         self.refused = []
         whole = self._watched_whole()
         writable = [view for view in self.views if view in whole or self._cover(self.space, view)]
-        blocks = [part for view in writable for part in view.pages(view.region.armed_blocks)]
-        fresh = difference(blocks, self.watched)
+        self._plan(writable)
+        fresh = [] if self.watched == self.blocks else difference(self.blocks, self.watched)
         self.space.arm([(view.start, view.end) for view in fresh])
-        self.watched = blocks
+        self.watched = self.blocks
         return sum(view.count for view in fresh)
+
+    def _plan(self, views: list[View]) -> None:
+        """Find the parts of views to watch: only anew where that has changed."""
+        planned = [(view, view.region.armed_blocks) for view in views]
+        if planned != self.planned:
+            self.planned = planned
+            self.blocks = [part for view, blocks in planned for part in view.pages(blocks)]
 
     def _watched_whole(self) -> set[View]:
         """Return the views of which each page was found to be watched by the last scan."""
-        return set(self.watched).intersection(self.views)
+        starts = {part.start: part for part in self.watched}
+        return {view for view in self.views if starts.get(view.start) == view}
 
     def _cover(self, space: Space, view: View) -> bool:
         """Put a view under the tracker; False where that cannot be, or it can never be written.
@@ -138,17 +164,24 @@ class AddressSpace:
 
     def meet(self, current: Sequence[View]) -> None:
         """Suspect what the known views show no more, or the ``current`` ones show anew."""
-        for view in difference(self.views, current):
-            self._suspect_unmapped(view)
-        for view in difference(current, self.views):
-            view.region.suspect(suspicion.NEW_MAPPING, view.page, view.count)
-        known = common(current, self.views)
+        known = self.views
+        if known != current:
+            known = self._meet_changed(current)
         if self.space is None:
             for view in known:
                 view.region.suspect(self.reason, view.page, view.count)
         for view in common(known, self.refused):
             view.region.suspect(suspicion.UNTRACKED, view.page, view.count)
+
+    def _meet_changed(self, current: Sequence[View]) -> list[View]:
+        """Suspect what mappings that came and went may hide; return what is shown as before."""
+        for view in difference(self.views, current):
+            self._suspect_unmapped(view)
+        for view in difference(current, self.views):
+            view.region.suspect(suspicion.NEW_MAPPING, view.page, view.count)
+        known = common(current, self.views)
         self.watched = common(self.watched, known)
+        return known
 
     def read(self) -> list[Reading]:
         """Return what was written since the last scan to what is watched, and forget it.
@@ -157,9 +190,9 @@ class AddressSpace:
         """
         if self.space is None:
             return []
-        readings = [_read(self.space, part, rearm=True) for part in self.watched]
+        readings = [_read(self.space, parts, rearm=True) for parts in self._by_mapping()]
         if self.tracker != ATOMIC:
-            kept = [r.part for r in readings if not r.changed]
+            kept = [part for reading in readings for part in reading.kept()]
             try:
                 self.space.arm([(view.start, view.end) for view in kept])
             except ProcessGoneError:
@@ -169,22 +202,28 @@ class AddressSpace:
     def report(self, readings: list[Reading], note: Note) -> None:
         """Report to ``note`` what was read, and suspect what could not be told."""
         for reading in readings:
-            note(reading.part, reading.written)
+            note(reading)
             for first, count in reading.unsure.runs():
-                reading.part.region.suspect(suspicion.UNSURE, first, count)
-            if reading.changed:
+                reading.region.suspect(suspicion.UNSURE, first, count)
+            for part in reading.changed:
                 # Another mapping of the same pages stands there now, which is not watched.
-                part = reading.part
                 part.region.suspect(suspicion.UNMAPPED, part.page, part.count)
         if any(reading.gone for reading in readings):
             self.give_up(suspicion.VANISHED)
-        self.watched = [r.part for r in readings if not r.changed and not r.gone]
+        self.watched = [part for r in readings if not r.gone for part in r.kept()]
 
     def peek(self) -> list[Reading]:
         """Return what was written so far, and forget nothing."""
         if self.space is None:
             return []
-        return [_read(self.space, part, rearm=False) for part in self.watched]
+        return [_read(self.space, parts, rearm=False) for parts in self._by_mapping()]
+
+    def _by_mapping(self) -> list[list[View]]:
+        """Return what is watched, the parts of one mapping together."""
+        found: dict[tuple[Region, int], list[View]] = {}
+        for part in self.watched:
+            found.setdefault((part.region, part.base), []).append(part)
+        return list(found.values())
 
     def _suspect_unmapped(self, part: View) -> None:
         """Suspect what a part of a known view showed, and what stood behind it if it was longer."""
@@ -244,13 +283,14 @@ class AddressSpace:
         return present
 
 
-def _read(space: Space, part: View, *, rearm: bool) -> Reading:
-    reading = Reading(part, Bitmap(part.region.pages), Bitmap(part.region.pages))
+def _read(space: Space, parts: list[View], *, rearm: bool) -> Reading:
+    pages = parts[0].region.pages
+    reading = Reading(parts, Bitmap(pages), Bitmap(pages))
+    views = [(part.start, part.end, part.page) for part in parts]
     try:
-        view = (part.start, part.end, part.page)
-        space.scan(view, reading.written, reading.unsure, rearm=rearm)
-    except ChangedError:
-        return replace(reading, changed=True)
+        changed = space.scan(views, reading.written, reading.unsure, rearm=rearm)
     except ProcessGoneError:
         return replace(reading, gone=True)
-    return reading
+    if not any(changed):
+        return reading
+    return replace(reading, changed=list(itertools.compress(parts, changed)))

@@ -281,7 +281,7 @@ class Tracking:
         found: dict[Identity, Bitmap] = {}
         for readings in self._workers.do_all([space.peek for space in self._all_spaces(tree)]):
             for reading in readings:
-                pages = found.setdefault(reading.part.region.identity, Bitmap(0))
+                pages = found.setdefault(reading.region.identity, Bitmap(0))
                 pages |= reading.written
         return found
 
@@ -411,10 +411,10 @@ def _scanned(
     """Return what was read of an address space, view by view."""
     written = {view: Bitmap(view.region.pages) for _, view in found}
 
-    def note(part: View, pages: Bitmap) -> None:
+    def note(reading: Reading) -> None:
         for view in written:
-            if view.start <= part.start < view.end:
-                written[view] |= pages
+            if view.shows_the_same(reading.parts[0]):
+                written[view] |= reading.written.within(view.page, view.count)
 
     space.report(readings, note)
     return [
@@ -441,8 +441,8 @@ def _speaker(space: AddressSpace, views: Views) -> int:
     return min((pid for pid in space.users if views.get(pid)), default=min(space.users))
 
 
-def _note_written(view: View, written: Bitmap) -> None:
-    view.region.written |= written
+def _note_written(reading: Reading) -> None:
+    reading.region.written |= reading.written
 
 
 def _holds_locks(thread: Thread) -> bool:

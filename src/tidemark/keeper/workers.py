@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
 
 class Workers:
-    """As many threads as there are processors for us; none before they are of use."""
+    """As many threads as there are processors for us, this one included; no more until needed."""
 
     def __init__(self) -> None:
         self._count = len(os.sched_getaffinity(0))
@@ -22,17 +22,23 @@ class Workers:
     def do_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Return what each of the calls returns, in order, when the last one has ended.
 
-        All have ended also when it raises what one of them raised.
+        All have ended also when it raises what one of them raised. Each thread takes the next
+        call that nobody has taken: this one has begun before another has woken up.
         """
         if min(self._count, len(calls)) < 2:
             return [call() for call in calls]
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._count)
-        shares = [calls[first :: self._count] for first in range(self._count)]
-        futures = [self._pool.submit(_do, share) for share in shares if share]
-        wait(futures)
-        done = [future.result() for future in futures]
-        return [done[index % self._count][index // self._count] for index in range(len(calls))]
+            self._pool = ThreadPoolExecutor(self._count - 1)
+        left = iter(range(len(calls)))
+        done: dict[int, T] = {}
+        helpers = [self._pool.submit(_do, calls, left, done) for _ in range(self._count - 1)]
+        try:
+            _do(calls, left, done)
+        finally:
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
+        return [done[index] for index in range(len(calls))]
 
     def close(self) -> None:
         """End the threads."""
@@ -41,5 +47,6 @@ class Workers:
             self._pool = None
 
 
-def _do(calls: Sequence[Callable[[], T]]) -> list[T]:
-    return [call() for call in calls]
+def _do(calls: Sequence[Callable[[], T]], left: Iterator[int], done: dict[int, T]) -> None:
+    for index in left:
+        done[index] = calls[index]()

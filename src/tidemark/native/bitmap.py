@@ -94,6 +94,13 @@ class Bitmap:
         """Return an independent bitmap of the same length and pages."""
         return Bitmap(self.pages).__ior__(self)
 
+    def within(self, first: int, count: int) -> Bitmap:
+        """Return the pages of a run that are in the bitmap."""
+        part = self.copy()
+        part.clear(0, first)
+        part.clear(first + count, max(0, self.pages - first - count))
+        return part
+
     def sample(self, seed: int, share: float) -> Bitmap:
         """Return about a ``share`` (0 to 1) of the pages: for one seed always the same ones."""
         kept = self.copy()
@@ -147,6 +154,23 @@ def encode_pagemap(present: Bitmap, in_parent: Bitmap, most: int) -> bytes:
     buffer = ffi.new("unsigned char[]", size)
     lib.tm_pagemap_encode(*handles, size, buffer)
     return bytes(ffi.buffer(buffer))
+
+
+def decode_pagemap(
+    entries: bytes, pages: int, present: int, in_parent: int
+) -> tuple[Bitmap, Bitmap] | None:
+    """Return the pages that are here and those in the parent; None for what we do not write.
+
+    :param pages: the length of the region
+    :param present: how many pages can be here at most, as ``in_parent`` can be in the parent
+    """
+    here, there = Bitmap(pages), Bitmap(pages)
+    most = (present, in_parent)
+    code = lib.tm_pagemap_decode(entries, len(entries), most, here.handle, there.handle)
+    if code == lib.TM_CHANGED:
+        return None
+    _check(code, pages)
+    return here, there
 
 
 def _check(code: int, end: int) -> None:

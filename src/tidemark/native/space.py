@@ -73,18 +73,25 @@ class Space:
         array = ffi.new("struct tm_span[]", list(spans))
         check(lib.tm_space_arm(self._handle, array, len(spans), error), error)
 
-    def scan(self, view: View, written: Bitmap, unsure: Bitmap, *, rearm: bool = False) -> None:
-        """Add the view's pages that were stored to, and those that the tracker cannot tell.
+    def scan(
+        self, views: Sequence[View], written: Bitmap, unsure: Bitmap, *, rearm: bool = False
+    ) -> list[bool]:
+        """Add the pages of views that were stored to, and those that the tracker cannot tell.
+
+        The views are of one region. Returns of which of them a part is not covered any more.
 
         :param rearm: forget each write as it is reported, where the tracker can (uffd-wp)
-        :raises ChangedError: when a part of the view is not covered any more
         :raises ProcessGoneError: when the memory is gone; then nothing is sure
         """
         error = new_error()
-        raw = ffi.new("struct tm_view *", view)
+        raw = ffi.new("struct tm_view[]", views)
+        changed = ffi.new("bool[]", len(views))
+        bitmaps = (written.handle, unsure.handle)
         check(
-            lib.tm_space_scan(self._handle, raw, rearm, written.handle, unsure.handle, error), error
+            lib.tm_space_scan_all(self._handle, raw, len(views), rearm, *bitmaps, changed, error),
+            error,
         )
+        return list(changed)
 
     def present(self, view: View, present: Bitmap) -> None:
         """Add the view's pages that the page table holds."""

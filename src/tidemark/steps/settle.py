@@ -148,7 +148,7 @@ def _compare(
 
 def _believed(pages: int, either: Bitmap) -> Bitmap:
     """Return the pages below ``pages``: a region can be shorter than it was."""
-    return either & Bitmap(pages, [(0, pages)])
+    return either.within(0, pages)
 
 
 def _seed(region: int, epoch: int) -> int:
