@@ -5,8 +5,11 @@
  * else one in the thread's own vDSO: so no code is changed. Signals are blocked meanwhile: a
  * handler must not run on registers that are not the program's. The thread is let run from system
  * call stop to system call stop, not stepped: a single step ends with a forced SIGTRAP, which would
- * reset a program's own handler for it. Last, it is interrupted: only after a stop of that kind
- * does the kernel restart the system call that the very first interrupt had cut short.
+ * reset a program's own handler for it. At the end it is interrupted: only after a stop of that
+ * kind does the kernel restart the system call that the very first interrupt had cut short.
+ *
+ * Each stop costs two changes of thread, which is most of the time that this takes. So there are
+ * no more than needed, and our own SIGCHLD is blocked, or its handler would run for each of them.
  */
 #define _GNU_SOURCE
 #include <elf.h>
@@ -25,6 +28,7 @@
 
 enum {
 	VDSO_PAGES = sizeof(((struct tm_vdso *)0)->content) / 4096,
+	LOOKS = 100,
 	RSEQ_SECTION_OFFSET = 8, /* of rseq_cs in struct rseq: rseq(2) */
 };
 
@@ -191,15 +195,13 @@ static int suspend_filter(struct tm_injection *injection, struct tm_error *error
 {
 	long options = tm_ptrace_options(injection->options) | PTRACE_O_SUSPEND_SECCOMP;
 
-	if (tm_status_number(injection->tid, "Seccomp") == 0)
+	/* It takes less time to suspend what is not there than to look for it. */
+	injection->filtered = ptrace(PTRACE_SETOPTIONS, injection->tid, NULL, options) == 0;
+	if (injection->filtered || tm_status_number(injection->tid, "Seccomp") == 0)
 		return TM_OK;
-	if (ptrace(PTRACE_SETOPTIONS, injection->tid, NULL, options) < 0)
-		return tm_fail(error, TM_UNSUPPORTED,
-			       "process %d filters its system calls (seccomp), which only root may "
-			       "suspend",
-			       injection->tid);
-	injection->filtered = true;
-	return TM_OK;
+	return tm_fail(error, TM_UNSUPPORTED,
+		       "process %d filters its system calls (seccomp), which only root may suspend",
+		       injection->tid);
 }
 
 static int prepare(struct tm_injection *injection, struct tm_vdso *vdso, struct tm_error *error)
@@ -240,6 +242,15 @@ static int secure(struct tm_injection *injection, const struct tm_vdso *vdso,
 	return set_registers(injection->tid, &registers, error);
 }
 
+static void hold_our_signals(struct tm_injection *injection)
+{
+	sigset_t children;
+
+	sigemptyset(&children);
+	sigaddset(&children, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &children, &injection->our_signals);
+}
+
 int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
 		       struct tm_error *error)
 {
@@ -252,6 +263,7 @@ int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
 	code = prepare(injection, &vdso, error);
 	if (code != TM_OK)
 		return code;
+	hold_our_signals(injection);
 	code = secure(injection, &vdso, error);
 	if (code == TM_OK)
 		code = request(PTRACE_SETSIGMASK, thread.tid, sizeof(all), &all,
@@ -269,9 +281,11 @@ static int resume_until(struct tm_injection *injection, enum __ptrace_request wh
 	int code;
 
 	do {
+		event.kind = TM_EVENT_NONE;
 		code = request(what, injection->tid, 0, NULL, "resume for a system call", error);
-		if (code == TM_OK)
-			code = tm_tracee_wait(injection->tid, true, &event, error);
+		/* It stops within microseconds: to sleep and be woken up takes longer than that. */
+		for (int i = 0; i < LOOKS && code == TM_OK && event.kind == TM_EVENT_NONE; i++)
+			code = tm_tracee_wait(injection->tid, i == LOOKS - 1, &event, error);
 		if (code != TM_OK)
 			return code;
 		if (event.kind == TM_EVENT_ENDED || event.kind == TM_EVENT_EXITING) {
@@ -299,21 +313,28 @@ int tm_injection_call(struct tm_injection *injection, const struct tm_call *call
 		code = resume_until(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
 	if (code == TM_OK) /* to its end */
 		code = resume_until(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
+	injection->called = injection->called || code == TM_OK;
 	if (code == TM_OK)
 		code = get_registers(injection->tid, &registers, error);
 	if (code == TM_OK)
-		code = tm_tracee_interrupt(injection->tid, error);
-	if (code == TM_OK)
-		code = resume_until(injection, PTRACE_CONT, TM_EVENT_STOPPED, error);
-	if (code == TM_OK)
 		*ret = tm_registers_result(&registers);
 	return code;
+}
+
+/* Brings a thread from the end of a call of ours to a stop of the kind that it stood in before. */
+static void stop_again(struct tm_injection *injection)
+{
+	struct tm_error ignored; /* it may have been killed */
+
+	if (injection->called && tm_tracee_interrupt(injection->tid, &ignored) == TM_OK)
+		(void)resume_until(injection, PTRACE_CONT, TM_EVENT_STOPPED, &ignored);
 }
 
 void tm_injection_end(struct tm_injection *injection)
 {
 	struct tm_error ignored; /* a thread that was killed meanwhile has nothing to put back */
 
+	stop_again(injection);
 	restore_restartable_sequence(injection);
 	/* The registers last: without them the thread would take the lifeline. */
 	(void)request(PTRACE_SETSIGMASK, injection->tid, sizeof(injection->signal_mask),
@@ -325,6 +346,7 @@ void tm_injection_end(struct tm_injection *injection)
 			     tm_ptrace_options(injection->options));
 	if (injection->held_signal)
 		(void)syscall(SYS_tkill, injection->tid, injection->held_signal);
+	pthread_sigmask(SIG_SETMASK, &injection->our_signals, NULL);
 }
 
 int tm_tracee_syscall(struct tm_stopped thread, long number, const uint64_t arguments[6],

@@ -2,6 +2,7 @@
 #ifndef TM_INTERNAL_H
 #define TM_INTERNAL_H
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include "arch.h"
@@ -78,10 +79,12 @@ void tm_lifeline_end(struct tm_lifeline *lifeline);
 struct tm_injection {
 	int tid;
 	int options;	      /* of the thread's seizure */
-	bool filtered;	      /* the thread's seccomp filter is suspended */
+	bool filtered;	      /* a seccomp filter of the thread would be suspended */
+	bool called;	      /* the thread stands at the end of a call */
 	int held_signal;      /* a SIGSTOP that came meanwhile and is sent again at the end */
 	uint64_t instruction; /* address of a system call instruction, without a lifeline */
 	uint64_t signal_mask;
+	sigset_t our_signals;  /* of this thread, before */
 	uint64_t rseq_pointer; /* of the critical section's descriptor, 0 for none */
 	uint64_t rseq_section;
 	struct tm_registers registers;

@@ -173,19 +173,23 @@ uint64_t tm_lifeline_call(struct tm_lifeline *lifeline, struct tm_undo undo)
 						    0x0f, 0x1f, 0x40, 0x00}; /* nop */
 	const int64_t words[3] = {undo.number, (int64_t)undo.arguments[0],
 				  (int64_t)undo.arguments[1]};
+	const unsigned char *first = places[lifeline->place].first;
+	size_t size = (size_t)(places[lifeline->place].undo - first) + sizeof(words);
+	unsigned char code[CODE_BYTES];
 	struct tm_error ignored;
-	int place = lifeline->place;
+	uint64_t call = address_of(lifeline, places[lifeline->place].call);
 
 	if (!lifeline->address)
 		return 0;
-	lifeline->place = !place;
-	if (tm_pwrite_all(lifeline->memory, undo.of_result ? from_result : places[place].first,
-			  sizeof(from_result), address_of(lifeline, places[place].first),
-			  &ignored) != TM_OK ||
-	    tm_pwrite_all(lifeline->memory, words, sizeof(words),
-			  address_of(lifeline, places[place].undo), &ignored) != TM_OK)
+	memcpy(code, first, size);
+	if (undo.of_result)
+		memcpy(code, from_result, sizeof(from_result));
+	memcpy(code + size - sizeof(words), words, sizeof(words));
+	lifeline->place = !lifeline->place;
+	if (tm_pwrite_all(lifeline->memory, code, size, address_of(lifeline, first), &ignored) !=
+	    TM_OK)
 		return 0;
-	return address_of(lifeline, places[place].call);
+	return call;
 }
 
 void tm_lifeline_end(struct tm_lifeline *lifeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +29,7 @@ class Workers:
         if min(self._count, len(calls)) < 2:
             return [call() for call in calls]
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._count - 1)
+            self._pool = ThreadPoolExecutor(self._count - 1, initializer=_take_no_signals)
         left = iter(range(len(calls)))
         done: dict[int, T] = {}
         helpers = [self._pool.submit(_do, calls, left, done) for _ in range(self._count - 1)]
@@ -45,6 +46,11 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+
+def _take_no_signals() -> None:
+    """Leave the process's signals to the thread that waits for them."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 
 
 def _do(calls: Sequence[Callable[[], T]], left: Iterator[int], done: dict[int, T]) -> None:
