@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tidemark.image.manifest import Manifest
+    from tidemark.image.spares import Spares
 
 VOUCHED = Account(
     full=False,
@@ -72,6 +73,7 @@ def write(
     regions: Mapping[int, Content],
     parent: Path | None = None,
     epoch: int = 0,
+    spares: Spares | None = None,
 ) -> Manifest:
     """Write an image of ``regions`` by number."""
     descriptors: list[int] = []
@@ -84,6 +86,7 @@ def write(
                 epoch=epoch,
                 tracker="uffd-wp",
                 parent=chain,
+                spares=spares,
             )
     finally:
         for descriptor in descriptors:

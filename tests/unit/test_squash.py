@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -147,3 +149,62 @@ def test_what_a_killed_writer_left_is_no_checkpoint_and_is_removed(tmp_path: Pat
         assert series.numbers() == [0, 1]
         assert series.next_number() == 2
     assert not left.exists()
+
+
+def test_checkpoints_are_written_over_the_files_of_those_that_went(tmp_path: Path) -> None:
+    with series_of(tmp_path, 3) as series:
+        gone = series.image(0) / "pages-1.img"
+        before = gone.stat().st_ino
+        size = gone.stat().st_size
+        series.remove(0)
+        taken = series.spares.take(tmp_path / "new.img", size)
+        assert taken is not None
+        with taken:
+            assert os.fstat(taken.fileno()).st_ino == before
+            assert os.fstat(taken.fileno()).st_size == size
+    assert not (tmp_path / ".spares").exists()
+
+
+def test_a_chain_that_is_kept_short_stays_what_it_was(tmp_path: Path) -> None:
+    inodes = []
+    with series_of(tmp_path, 3) as series:
+        for number in range(3, 12):
+            new = Content({0: 100 + number, 1 + number: number}, range(1, 1 + number))
+            write(
+                series.image(number),
+                {1: new},
+                series.image(number - 1),
+                number,
+                spares=series.spares,
+            )
+            keep_last(series, 2)
+            assert series.numbers() == [number - 1, number]
+            check_series(series, number - 1)
+            check_series(series, number)
+            inodes += [(series.image(n) / "pages-1.img").stat().st_ino for n in series.numbers()]
+    assert len(set(inodes)) < len(inodes) / 2
+
+
+@pytest.mark.parametrize("way", ["open", "linked"])
+def test_a_file_that_somebody_else_uses_is_not_written_over(tmp_path: Path, way: str) -> None:
+    with series_of(tmp_path / "series", 2) as series:
+        path = series.image(0) / "pages-1.img"
+        size, content = path.stat().st_size, path.read_bytes()
+        if way == "linked":
+            (tmp_path / "kept.img").hardlink_to(path)
+        with path.open("rb") if way == "open" else nullcontext() as file:
+            series.remove(0)
+            assert series.spares.take(tmp_path / "new.img", size) is None
+            assert file is None or file.read() == content
+        assert way == "open" or (tmp_path / "kept.img").read_bytes() == content
+
+
+def test_a_spare_that_is_opened_later_or_too_long_is_left_alone(tmp_path: Path) -> None:
+    with series_of(tmp_path, 2) as series:
+        size = (series.image(0) / "pages-1.img").stat().st_size
+        series.remove(0)
+        (spare,) = (tmp_path / ".spares").iterdir()
+        with spare.open("rb"):
+            assert series.spares.take(tmp_path / "new.img", size) is None
+        assert series.spares.take(tmp_path / "new.img", 3 * size) is None
+        assert series.spares.take(tmp_path / "new.img", size // 3) is None

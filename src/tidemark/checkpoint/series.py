@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from tidemark.errors import BusyError
 from tidemark.files import storage_errors
 from tidemark.image.names import MANIFEST
+from tidemark.image.spares import Spares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ class Series:
     """The checkpoints in ``directory``, which is held against other writers; a context manager.
 
     A checkpoint is there when its image is, which appears whole. What a writer that was killed
-    has left is removed.
+    has left is removed. The files of checkpoints that are removed are ``spares`` for those to come.
 
     :raises BusyError: when another holds it
     :raises StorageError: when it cannot be written
@@ -30,6 +31,7 @@ class Series:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.spares = Spares(directory / ".spares")
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -47,6 +49,7 @@ class Series:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.spares.clear()
         os.close(self._lock)
 
     def path(self, number: int) -> Path:
@@ -76,6 +79,7 @@ class Series:
         doomed = self.directory / f".{number}.removed"
         with storage_errors(doomed):
             self.path(number).rename(doomed)
+            self.spares.collect(doomed / "image")
             shutil.rmtree(doomed)
 
     def _numbered(self) -> Iterator[Path]:
@@ -84,6 +88,7 @@ class Series:
                 yield path
 
     def _clean(self) -> None:
+        self.spares.clear()
         for path in self.directory.glob(".*.removed"):
             shutil.rmtree(path, ignore_errors=True)
         for path in list(self._numbered()):

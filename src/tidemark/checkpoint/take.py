@@ -135,7 +135,9 @@ class Taker:
             check_copied(bitmaps, copied, chain)
             begun(_most_written(bitmaps, full=chain is None) * PAGE_SIZE)
             write_json(image.parent / "layout.json", answer["layout"])
-            written = write_dump(bitmaps, answer, copied.sources, chain, image)
+            written = write_dump(
+                bitmaps, answer, copied.sources, chain, image, spares=self._series.spares
+            )
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

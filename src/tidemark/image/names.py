@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 INVENTORY = "inventory.img"
 MANIFEST = "manifest.json"
 PARENT = "parent"
+PAGES = "pages-*.img"
+"""What the names of files with content match."""
+
 _PAGEMAP = re.compile(r"pagemap-shmem-(0|[1-9][0-9]{0,19})\.img", re.ASCII)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidemark.image.manifest import RegionRecord
+    from tidemark.image.spares import Spares
 
 _SQUASHED = Account(
     full=True,
@@ -31,12 +32,13 @@ _SQUASHED = Account(
 )
 
 
-def squash(path: Path) -> None:
+def squash(path: Path, spares: Spares | None = None) -> None:
     """Put in the place of the image in ``path`` one with the same content and no parents.
 
     The new one is written whole beside it, and then they exchange their names: at any moment
     there is an image, and a child finds its parent in either. Both are checked before.
 
+    :param spares: files to write content over, and to which those of the old image are added
     :raises ImageError: when the image or a parent is damaged; then nothing was done
     :raises LackingError: when the file system cannot exchange two names; likewise
     :raises StorageError: when the new one cannot be written; likewise
@@ -46,15 +48,17 @@ def squash(path: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     try:
         with Chain(path) as chain:
-            _write(chain, staged)
+            _write(chain, staged, spares)
         with storage_errors(path):
             exchange(path, staged)
             sync_directory(path.parent)
+        if spares:
+            spares.collect(staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _write(chain: Chain, target: Path) -> None:
+def _write(chain: Chain, target: Path, spares: Spares | None) -> None:
     image = chain.images[0]
     if image.manifest is None:
         raise ValueError(f"{image.path} is not one of ours")
@@ -66,6 +70,7 @@ def _write(chain: Chain, target: Path) -> None:
         tracker=image.manifest.tracker,
         parent=None,
         stands_for=image.sha256,
+        spares=spares,
     )
 
 

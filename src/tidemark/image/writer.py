@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tidemark.image.chain import Chain
+    from tidemark.image.spares import Spares
     from tidemark.native.pages import Source
 
 
@@ -60,12 +61,14 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     tracker: str,
     parent: Chain | None,
     stands_for: str | None = None,
+    spares: Spares | None = None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
     Nothing in it depends on time, process ids, inodes, or where the results are. The parent is
     only read.
 
+    :param spares: files to write content over, in the place of new ones
     :raises StorageError: when ``target`` holds something, or cannot be written
     :raises ImageError: when a page is to be left to a parent that lacks it
     :raises tidemark.native.library.NativeError: when a page cannot be read
@@ -73,7 +76,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     regions = sorted(regions, key=lambda region: region.number)
     link = _prove(regions, parent, target)
     with _storage_errors(target), _staged(target) as staging:
-        records = [_write_region(staging, region) for region in regions]
+        records = [_write_region(staging, region, spares) for region in regions]
         _write_file(staging / INVENTORY, inventory_bytes())
         if link:
             (staging / PARENT).symlink_to(link.path)
@@ -132,13 +135,17 @@ def _verify_inherited(
             )
 
 
-def _write_region(directory: Path, region: RegionDump) -> tuple[RegionRecord, FileRecord]:
+def _write_region(
+    directory: Path, region: RegionDump, spares: Spares | None
+) -> tuple[RegionRecord, FileRecord]:
     """Write both files of a region, and return its record and that of its pages file."""
-    with _new_file(directory / pagemap_name(region.number)) as file:
-        write_pagemap(file, region.number, region.present, region.in_parent)
-    with _new_file(directory / pages_name(region.number)) as file:
-        hashes, total = region.source.pack(region.present, file.fileno())
     present = len(region.present)
+    with _durable((directory / pagemap_name(region.number)).open("xb")) as file:
+        write_pagemap(file, region.number, region.present, region.in_parent)
+    path = directory / pages_name(region.number)
+    spare = spares.take(path, present * PAGE_SIZE) if spares and present else None
+    with _durable(spare or path.open("xb")) as file:
+        hashes, total = region.source.pack(region.present, file.fileno())
     record = RegionRecord(
         shmid=region.number,
         kind=region.kind,
@@ -163,16 +170,16 @@ def _file_records(
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write, durable when the block ends."""
-    with path.open("xb") as file:
+def _durable(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Give a file to write, durable and closed when the block ends."""
+    with file:
         yield file
         file.flush()
         os.fsync(file.fileno())
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    with _new_file(path) as file:
+    with _durable(path.open("xb")) as file:
         file.write(content)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidemark.image.manifest import Manifest
+    from tidemark.image.spares import Spares
     from tidemark.image.writer import RegionDump
     from tidemark.native.bitmap import Bitmap
     from tidemark.native.pages import Source
@@ -77,17 +78,20 @@ def sources_of(answer: dict[str, Any], descriptors: list[int]) -> dict[int, Sour
     }
 
 
-def write_dump(
+def write_dump(  # noqa: PLR0913 - all of it goes into the image
     bitmaps: pb.BitmapSet,
     answer: dict[str, Any],
     sources: Mapping[int, Source],
     chain: Chain | None,
     target: Path,
+    *,
+    spares: Spares | None = None,
 ) -> Written:
     """Write the image of what a keeper found, on top of ``chain``.
 
     :param answer: the keeper's, with ``layout`` and ``policy``
     :param sources: by region, what gives the content of all pages that are not left to the parent
+    :param spares: files to write content over, in the place of new ones
     :raises ImageError: when the parent is damaged
     :raises StorageError: when the image cannot be written
     :raises VerifyError: when the audit finds a page that changed unseen
@@ -101,6 +105,7 @@ def write_dump(
         epoch=bitmaps.epoch,
         tracker=bitmaps.tracker,
         parent=chain,
+        spares=spares,
     )
     return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
 
