@@ -147,3 +147,64 @@ int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 
 	return tm_walk(&walk, error);
 }
+
+/* The hashes of `known` pages, read in their order. */
+struct known {
+	const struct tm_xxh3 *xxh3;
+	const struct tm_bitmap *pages;
+	const unsigned char *hashes;
+	struct tm_run run; /* what is left of the run that `hashes` stands at */
+	struct tm_bitmap *differs;
+};
+
+/* The hash of a page behind those that were asked for before; NULL where none is known. */
+static const unsigned char *hash_of(struct known *known, uint64_t page)
+{
+	struct tm_run *run = &known->run;
+	uint64_t skipped;
+
+	while (run->first + run->count <= page) {
+		known->hashes += run->count * TM_HASH_BYTES;
+		if (!tm_bitmap_next(known->pages, run->first + run->count, run))
+			return NULL;
+	}
+	if (run->first > page)
+		return NULL;
+	skipped = page - run->first;
+	known->hashes += skipped * TM_HASH_BYTES;
+	run->first += skipped;
+	run->count -= skipped;
+	return known->hashes;
+}
+
+static int compare_hashes(const struct tm_block *block, void *context, struct tm_error *error)
+{
+	struct known *known = context;
+	uint64_t size = tm_page_size();
+
+	for (uint64_t i = 0; i < block->count; i++) {
+		unsigned char hash[TM_HASH_BYTES];
+		const unsigned char *before = hash_of(known, block->pages[i]);
+
+		known->xxh3->hash(block->data + i * size, size, hash);
+		if (before && memcmp(before, hash, TM_HASH_BYTES) == 0)
+			continue;
+		if (tm_bitmap_mark(known->differs, block->pages[i], error) != TM_OK)
+			return error->code;
+	}
+	return TM_OK;
+}
+
+int tm_pages_changed(const struct tm_source *source, const struct tm_bitmap *which,
+		     const struct tm_hashed *before, struct tm_bitmap *changed,
+		     struct tm_error *error)
+{
+	struct known known = {.xxh3 = tm_xxh3(),
+			      .pages = before->pages,
+			      .hashes = before->hashes,
+			      .differs = changed};
+	struct tm_walk walk = {
+		.source = source, .which = which, .work = compare_hashes, .context = &known};
+
+	return tm_walk(&walk, error);
+}

@@ -24,8 +24,8 @@ from tidemark.native.pages import Extent, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_Layer = tuple[Path, Bitmap]
-"""A pages file, and the pages that it holds, packed."""
+_Layer = tuple[Path, Bitmap, bytes | None]
+"""A pages file, the pages that it holds, packed, and the hash of each, if there is a manifest."""
 
 MAX_DEPTH = 10_000
 """The longest chain that is followed, in images."""
@@ -159,6 +159,28 @@ class Chain:
             self._regions[shmid] = ChainRegion(shmid, content.pages, content, source)
         return self._regions[shmid]
 
+    def differing(self, shmid: int, source: Source, which: Bitmap) -> Bitmap:
+        """Return the pages ``which`` whose content in ``source`` is not that of the newest image.
+
+        A page is the same if it has the hash that the manifest says: only what has no manifest
+        is read. A page without content in the image is zero there.
+
+        :raises ImageError: as :meth:`region`
+        :raises tidemark.native.library.NativeError: when a page cannot be read
+        """
+        content, layers = self._layers(shmid)
+        differs = which - content
+        differs -= source.zero(differs)
+        wanted = which & content
+        for _, present, hashes in layers:
+            here = wanted & present
+            if here and hashes is None:
+                differs |= source.differing(self.region(shmid).source, here)
+            elif here and hashes is not None:
+                differs |= source.changed(here, present, hashes)
+            wanted -= present
+        return differs
+
     def _layers(self, shmid: int) -> tuple[Bitmap, list[_Layer]]:
         """Return the pages with content, and what may hold them, newest first."""
         if shmid not in self._read:
@@ -173,12 +195,12 @@ class Chain:
         for _, level in walk_levels(self.images, shmid):
             if level:
                 content = level.content
-                layers.append((level.pages_file, level.present))
+                layers.append((level.pages_file, level.present, level.hashes))
         return content, layers[::-1]
 
     def _extents(self, content: Bitmap, layers: list[_Layer]) -> Iterator[Extent]:
         wanted = content.copy()
-        for pages_file, present in layers:
+        for pages_file, present, _ in layers:
             here = wanted & present
             if here:
                 yield from _extents_in(here, present, self._open(pages_file, len(present)))

@@ -26,12 +26,13 @@ class Level:
 
     ``present``: pages whose content is in this dump's ``pages_file``; ``content``: those, and
     those that it has from its parents. Both are as long as the region, or up to the last page
-    listed where there is no manifest.
+    listed where there is no manifest. ``hashes``: of each present page, None without a manifest.
     """
 
     pages_file: Path
     present: Bitmap
     content: Bitmap
+    hashes: bytes | None
 
 
 def walk_levels(images: list[Image], shmid: int) -> Iterator[tuple[Image, Level | None]]:
@@ -64,7 +65,7 @@ def _read_own_level(image: Image, record: RegionRecord, below: Bitmap) -> Level 
     read = read_own(path, record.shmid, record.pages, present, in_parent)
     if read is None or (len(read[0]), len(read[1])) != (present, in_parent) or read[1] - below:
         return None
-    return Level(pages_file, read[0], read[0] | read[1])
+    return Level(pages_file, read[0], read[0] | read[1], record.page_hashes)
 
 
 def _read_any_level(image: Image, shmid: int, record: RegionRecord | None, below: Bitmap) -> Level:
@@ -76,7 +77,8 @@ def _read_any_level(image: Image, shmid: int, record: RegionRecord | None, below
     # In this order no bit is set, and no memory taken, for pages that cannot be.
     entries = _within(merged(entries), record.pages if record else MAX_PAGES, path)
     entries = _held(_inherited(entries, below, image, path), pages_file)
-    level = Level(pages_file, *_bitmaps(entries, record.pages if record else 0))
+    bitmaps = _bitmaps(entries, record.pages if record else 0)
+    level = Level(pages_file, *bitmaps, record.page_hashes if record else None)
     if record and (len(level.present), len(level.content)) != (
         record.present,
         record.present + record.in_parent,

@@ -141,6 +141,21 @@ class Source:
         check(code, error)
         return differs
 
+    def changed(self, which: Bitmap, known: Bitmap, hashes: bytes) -> Bitmap:
+        """Return the pages of ``which`` that have not the hash that they had.
+
+        :param hashes: of each page of ``known``, 16 bytes each; what is not known counts as changed
+        :raises ValueError: when there is not one hash for each page
+        """
+        _check_hashes(known, hashes)
+        error = new_error()
+        changed = Bitmap(which.pages)
+        packed = ffi.from_buffer(hashes)
+        before = ffi.new("struct tm_hashed *", (known.handle, packed))
+        code = lib.tm_pages_changed(self.handle, which.handle, before, changed.handle, error)
+        check(code, error)
+        return changed
+
     def zero(self, which: Bitmap) -> Bitmap:
         """Return the pages of ``which`` that are all zero."""
         error = new_error()
@@ -192,9 +207,8 @@ def differing_hashes(which: Bitmap, hashes: bytes, other: Bitmap, other_hashes: 
 
     :raises ValueError: when there is not one hash for each page
     """
-    for bitmap, packed in ((which, hashes), (other, other_hashes)):
-        if len(bitmap) * HASH_BYTES != len(packed):
-            raise ValueError(f"{len(packed)} bytes of hashes for {len(bitmap)} pages")
+    _check_hashes(which, hashes)
+    _check_hashes(other, other_hashes)
     error = new_error()
     differs = Bitmap(max(which.pages, other.pages))
     code = lib.tm_hashes_compare(
@@ -202,3 +216,8 @@ def differing_hashes(which: Bitmap, hashes: bytes, other: Bitmap, other_hashes: 
     )
     check(code, error)
     return differs
+
+
+def _check_hashes(pages: Bitmap, hashes: bytes) -> None:
+    if len(pages) * HASH_BYTES != len(hashes):
+        raise ValueError(f"{len(hashes)} bytes of hashes for {len(pages)} pages")

@@ -128,8 +128,7 @@ def _compare(
     before = chain.content(region.number)
 
     def differing(pages: Bitmap) -> Bitmap:
-        # The parent's content is opened only where it is needed.
-        return source.differing(chain.region(region.number).source, pages) if pages else pages
+        return chain.differing(region.number, source, pages) if pages else pages
 
     changed = differing(used & suspect)
     unchanged = Bitmap(region.pages)
