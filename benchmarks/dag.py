@@ -93,3 +93,6 @@ def step(options: dict[str, Any], pairs: int) -> Iterator[dict[str, float]]:
             "peer": 0.1,
             "empty": peer.cpu_seconds / steps,
         }
+
+
+MEASURES = {"pipeline": pipeline, "step": step}

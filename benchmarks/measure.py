@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from rows import MEASURES
 
+from tidemark.errors import TrackerError
 from tidemark.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def criu() -> str:
@@ -30,18 +33,32 @@ def criu() -> str:
     return f"The CRIU that is installed here fails its own check ({reason})"
 
 
+def _measures() -> dict[str, Callable[[dict[str, Any], int], Iterator[dict[str, float]]]]:
+    import content
+    import dag
+    import rows
+
+    return content.MEASURES | dag.MEASURES | rows.MEASURES
+
+
 def main() -> None:
     """Measure, and write the samples with the machine's facts and its load."""
     config, name, to = sys.argv[1:]
     declared: dict[str, Any] = yaml.safe_load(Path(config).read_text())["comparisons"][name]
     before = os.getloadavg()
-    samples = list(MEASURES[declared["measure"]](declared["with"], declared["pairs"]))
+    lacking, samples = None, []
+    try:
+        measure = _measures()[declared["measure"]]
+        samples = list(measure(declared["with"], declared["pairs"]))
+    except TrackerError as error:
+        lacking = str(error)
     write_json(
         Path(to),
         {
             "name": name,
             "declared": declared,
             "samples": samples,
+            "lacking": lacking,
             "load": [before, os.getloadavg()],
             "machine": {
                 "kernel": platform.release(),

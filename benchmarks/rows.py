@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import resource
 import shutil
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from subjects import MEMORY, kept, peer, target, workload
+from subjects import kept, peer, target, workload
+from timing import timed
 
 from tidemark.image.check import check_image
 from tidemark.keeper.live import Live
 from tidemark.keeper.session import Session
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE
-from tidemark.native.pages import Source
 from tidemark.restore.files import restore_files
 
 if TYPE_CHECKING:
@@ -34,7 +29,8 @@ Options = dict[str, Any]
 def window(options: Options, pairs: int) -> Iterator[Sample]:
     """Measure the frozen window of a checkpoint; stop, bare scan and memcpy of as many pages."""
     shape = (options["mib"], options["processes"], options["share"])
-    with kept([*shape, options.get("pattern", "strided")]) as ours, peer("window", *shape) as bare:
+    words, tracker = [*shape, options.get("pattern", "strided")], options.get("tracker", "uffd-wp")
+    with kept(words, tracker) as ours, peer("window", *shape) as bare:
         ours.taker.take()
         for _ in range(3):  # memory is there, and both are warm
             ours.step()
@@ -92,25 +88,29 @@ def scale(options: Options, pairs: int) -> Iterator[Sample]:
 
 def sparse(options: Options, pairs: int) -> Iterator[Sample]:
     """Measure the slowest step of a checkpoint of a huge region with few pages; 100 ms."""
+    for steps, _ in _sparse_steps(options, pairs):
+        yield {"ours": max(steps.values()), "peer": 0.1, **steps}
+
+
+def sparse_memory(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the most memory that a process of ours has had, in bytes; 64 MiB."""
+    for _, held in _sparse_steps(options, pairs):
+        yield {"ours": max(held.values()), "peer": 64 << 20, **held}
+
+
+def _sparse_steps(options: Options, pairs: int) -> Iterator[tuple[Sample, Sample]]:
     words = (options["mib"], 1, options["pages"] / (options["mib"] << 8), "sparse")
     with kept(words) as ours:
         ours.taker.take()
         for index in range(pairs):
             taken = ours.step()
-            before = _peak()
+            image, restored = taken.path / "image", ours.directory / f"r{index}"
             steps = {
                 "checkpoint": taken.seconds,
-                "check": _timed(lambda: check_image(taken.path / "image")),  # noqa: B023
-                "restore": _timed(
-                    lambda: restore_files(taken.path / "image", ours.directory / f"r{index}")  # noqa: B023
-                ),
+                "check": timed(lambda: check_image(image)),  # noqa: B023
+                "restore": timed(lambda: restore_files(image, restored)),  # noqa: B023
             }
-            yield {
-                "ours": max(steps.values()),
-                "peer": 0.1,
-                "peak_mib": (_peak() - before) / (1 << 20),
-                **steps,
-            }
+            yield steps, {"client": _peak(), "keeper": _status(ours.keeper, "VmHWM")}
 
 
 def scan(options: Options, pairs: int) -> Iterator[Sample]:
@@ -135,61 +135,11 @@ def scan(options: Options, pairs: int) -> Iterator[Sample]:
                 program.ask()
                 live.tree.freeze()
                 found: list[Views] = []
-                listed = _timed(lambda: found.append(live.tracking._view_all(live.tree)))  # noqa: B023, SLF001
-                ours = _timed(lambda: _merged(live, found[0]))  # noqa: B023
+                listed = timed(lambda: found.append(live.tracking._view_all(live.tree)))  # noqa: B023, SLF001
+                ours = timed(lambda: _merged(live, found[0]))  # noqa: B023
                 yield {"ours": ours, "peer": bare.ask()[column], "listed": listed}
         finally:
             session.abandon()
-
-
-def dump(options: Options, pairs: int) -> Iterator[Sample]:
-    """Measure the packing of a region with hashes; cp of as many bytes to a new file."""
-    with _files(options["mib"]) as (path, _, directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        pages = options["mib"] << 8
-        source, all_pages = Source.file(descriptor, pages), Bitmap(pages, [(0, pages)])
-        packed, copied = directory / "packed", directory / "copied"
-        for _ in range(pairs):
-            if not options["recycled"]:
-                packed.unlink(missing_ok=True)
-            out = os.open(packed, os.O_RDWR | os.O_CREAT)
-            ours = _timed(lambda: source.pack(all_pages, out))  # noqa: B023
-            os.close(out)
-            copied.unlink(missing_ok=True)
-            command = ["cp", "--reflink=never", str(path), str(copied)]
-            theirs = _timed(lambda: subprocess.run(command, check=True))  # noqa: B023
-            copied.unlink()
-            yield {"ours": ours, "peer": theirs}
-        os.close(descriptor)
-
-
-def restore(options: Options, pairs: int) -> Iterator[Sample]:
-    """Measure a region placed into a new memory file; pread into a fresh mapping."""
-    with _files(options["mib"]) as (path, other, _), peer("memory", str(path), str(other)) as bare:
-        descriptor = os.open(path, os.O_RDONLY)
-        pages = options["mib"] << 8
-        source, all_pages = Source.file(descriptor, pages), Bitmap(pages, [(0, pages)])
-        for _ in range(pairs):
-            out = os.memfd_create("restored")
-            os.ftruncate(out, pages * PAGE_SIZE)
-            ours = _timed(lambda: source.place(all_pages, out))  # noqa: B023
-            os.close(out)
-            yield {"ours": ours, "peer": bare.ask()[2]}
-        os.close(descriptor)
-
-
-def compare(options: Options, pairs: int) -> Iterator[Sample]:
-    """Measure a region compared with its parent's pages; memcmp."""
-    with _files(options["mib"]) as (path, other, _), peer("memory", str(path), str(other)) as bare:
-        pages = options["mib"] << 8
-        descriptors = [os.open(name, os.O_RDONLY) for name in (path, other)]
-        ours, theirs = (Source.file(descriptor, pages) for descriptor in descriptors)
-        all_pages = Bitmap(pages, [(0, pages)])
-        for _ in range(pairs):
-            seconds = _timed(lambda: ours.differing(theirs, all_pages))
-            yield {"ours": seconds, "peer": bare.ask()[1]}
-        for descriptor in descriptors:
-            os.close(descriptor)
 
 
 def faults(options: Options, pairs: int) -> Iterator[Sample]:
@@ -213,7 +163,7 @@ def attach(options: Options, pairs: int) -> Iterator[Sample]:
                 tracking = live.tracking
                 views = tracking._view_all(live.tree)  # noqa: SLF001 - it is what is measured
                 tracking._refresh_data(live.tree, views)  # noqa: SLF001
-                seconds = _timed(lambda: tracking._arm_all(live.tree, views))  # noqa: B023, SLF001
+                seconds = timed(lambda: tracking._arm_all(live.tree, views))  # noqa: B023, SLF001
                 session.abandon()
             yield {"ours": seconds / options["processes"], "peer": 0.0005}
 
@@ -236,13 +186,6 @@ def _merged(live: Live, views: Views) -> Bitmap:
     return merged
 
 
-def _timed(call: Callable[[], object]) -> float:
-    gc.collect()
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -254,29 +197,9 @@ def _status(pid: int, field: str) -> int:
     raise SystemExit(f"process {pid} has no {field}")
 
 
-class _files:  # noqa: N801 - it is used as a function
-    """Two files in memory with the same content; gone when the block ends."""
-
-    def __init__(self, mib: int) -> None:
-        self._mib = mib
-
-    def __enter__(self) -> tuple[Path, Path, Path]:
-        self._directory = Path(tempfile.mkdtemp(prefix="tidemark-bench-", dir=MEMORY))
-        paths = self._directory / "one", self._directory / "two"
-        for path in paths:
-            with path.open("wb") as file:
-                for index in range(self._mib):
-                    file.write(bytes([index % 251 + 1]) * (1 << 20))
-        return *paths, self._directory
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._directory)
-
-
 MEASURES: dict[str, Callable[[Options, int], Iterator[Sample]]] = {
     measure.__name__: measure
     for measure in (
-        *(window, incremental, scale, sparse, scan, dump, restore, compare, faults, attach),
-        memory,
+        *(window, incremental, scale, sparse, sparse_memory, scan, faults, attach, memory),
     )
 }

@@ -63,7 +63,14 @@ def peer(name: str, *words: str | float) -> Program:
     source, binary = HERE / "peers" / f"{name}.c", PEERS / name
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         PEERS.mkdir(parents=True, exist_ok=True)
-        flags = ["-std=gnu11", "-O2", "-pthread", "-I", str(HERE.parent / "native")]
+        flags = [
+            "-std=gnu11",
+            "-O2",
+            "-march=native",
+            "-pthread",
+            "-I",
+            str(HERE.parent / "native"),
+        ]
         subprocess.run(["cc", *flags, "-o", str(binary), str(source)], check=True)
     return Program(str(binary), *words)
 
@@ -88,7 +95,7 @@ class Kept:
         return self.taker.take()
 
 
-def workload(pid: int) -> Workload:
+def workload(pid: int, tracker: str = "uffd-wp") -> Workload:
     """Return a process that runs already as a workload."""
     return Workload(
         name="bench",
@@ -97,7 +104,7 @@ def workload(pid: int) -> Workload:
         attach_pidfile=None,
         epochs=0,
         advance=Advance(None, None, None),
-        tracker="uffd-wp",
+        tracker=tracker,
         policy=Policy(),
         ready=None,
         timeout=60.0,
@@ -109,14 +116,14 @@ def workload(pid: int) -> Workload:
 
 
 @contextmanager
-def kept(words: Sequence[str | int | float]) -> Iterator[Kept]:
+def kept(words: Sequence[str | int | float], tracker: str = "uffd-wp") -> Iterator[Kept]:
     """Keep a target, and give it back without a checkpoint taken yet."""
     directory = Path(tempfile.mkdtemp(prefix="tidemark-bench-", dir=MEMORY))
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     try:
         with target(*words) as program:
             found: dict[str, Any] = launch(
-                workload(program.process.pid).to_json(), directory / "keeper", CHECKPOINTS
+                workload(program.process.pid, tracker).to_json(), directory / "keeper", CHECKPOINTS
             )
             write_json(directory / "keeper" / KEEPER_JSON, found)
             with (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HIGH_SPREAD = 0.5
+NOTES = Path(__file__).with_name("notes.md")
 LINE, LEFT, WIDTH = 22, 300, 900
 
 
@@ -81,8 +82,13 @@ def line(verdict: Verdict) -> str:
     )
 
 
-def page(verdicts: Sequence[Verdict], machine: dict[str, Any], load: Sequence[float]) -> str:
-    """Return the page of the last run."""
+def page(
+    verdicts: Sequence[Verdict],
+    lacking: Sequence[dict[str, Any]],
+    machine: dict[str, Any],
+    load: Sequence[float],
+) -> str:
+    """Return the page of the last run; ``lacking``: what could not be measured here."""
     rows = [
         f"| {v.row} | {v.says} | {v.ours:.4g} | {v.peer:.4g} | {v.median:.3f} | {v.least:.3f} | "
         f"{v.spread:.0%} | {'' if v.at_most is None else v.at_most} | {v.word} |"
@@ -106,6 +112,9 @@ def page(verdicts: Sequence[Verdict], machine: dict[str, Any], load: Sequence[fl
             "|---|---|---|---|---|---|---|---|---|",
             *rows,
             "",
+            *(f"- Not measured: {raw['declared']['says']}: {raw['lacking']}." for raw in lacking),
+            "",
+            NOTES.read_text(),
         ]
     )
 
@@ -137,9 +146,11 @@ def main() -> None:
     """Write the page, the plot, the summary, and a line with a verdict per comparison."""
     where, picture, summary, lines = map(Path, sys.argv[1:5])
     found = [read_json(Path(path)) for path in sys.argv[5:]]
-    verdicts = sorted(map(verdict_of, found), key=lambda verdict: verdict.row)
+    measured = [raw for raw in found if raw["samples"]]
+    lacking = [raw for raw in found if not raw["samples"]]
+    verdicts = sorted(map(verdict_of, measured), key=lambda verdict: verdict.row)
     load = min(raw["load"][0][0] for raw in found), max(raw["load"][1][0] for raw in found)
-    write_bytes(where, page(verdicts, found[0]["machine"], load).encode())
+    write_bytes(where, page(verdicts, lacking, found[0]["machine"], load).encode())
     write_bytes(picture, plot(verdicts).encode())
     write_json(summary, {"verdicts": [asdict(v) | {"verdict": v.word} for v in verdicts]})
     write_bytes(lines, ("\n".join(map(line, verdicts)) + "\n").encode())

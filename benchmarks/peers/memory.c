@@ -4,7 +4,8 @@
  * usage: memory FILE OTHER
  *
  * For each line on stdin it prints the seconds of a memcpy of FILE to memory that is there, of a
- * memcmp of both through mappings that are there, and of reading FILE into a fresh mapping.
+ * memcmp of both through mappings that are there, of reading FILE into a fresh mapping, and of the
+ * XXH3-128 of each of its pages through a mapping that is there.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -16,6 +17,11 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { PAGE = 4096 };
 
 static double now(void)
 {
@@ -60,6 +66,16 @@ static double read_afresh(int fd, size_t size)
 	return begun;
 }
 
+static double hash_pages(const char *memory, size_t size)
+{
+	double begun = now();
+	volatile XXH64_hash_t sum = 0;
+
+	for (size_t done = 0; done < size; done += PAGE)
+		sum += XXH3_128bits(memory + done, PAGE).low64;
+	return now() - begun;
+}
+
 int main(int argc, char **argv)
 {
 	int fd = open_file(argc == 3 ? argv[1] : "/dev/null");
@@ -88,8 +104,9 @@ int main(int argc, char **argv)
 		differs = memcmp(memory, other, (size_t)status.st_size);
 		(void)differs;
 		compared = now() - begun;
-		printf("%.9f %.9f %.9f\n", copied, compared,
+		printf("%.9f %.9f %.9f ", copied, compared,
 		       read_afresh(fd, (size_t)status.st_size));
+		printf("%.9f\n", hash_pages(memory, (size_t)status.st_size));
 		fflush(stdout);
 	}
 	return 0;
