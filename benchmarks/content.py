@@ -19,6 +19,7 @@ from tidemark.image.manifest import Account
 from tidemark.image.writer import RegionDump, write_image
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.pages import Source
+from tidemark.restore.files import restore_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,12 +74,12 @@ def dump(options: Options, pairs: int) -> Iterator[Sample]:
 
 
 def restore(options: Options, pairs: int) -> Iterator[Sample]:
-    """Measure a region placed into a new memory file; pread into a fresh mapping."""
-    with _content(options["mib"]) as content, _bare(content) as bare:
+    """Measure a region of an image restored to a new memory file; pread into a fresh mapping."""
+    with _content(options["mib"]) as content, _bare(content) as bare, _image(content) as chain:
         for _ in range(pairs):
             out = os.memfd_create("restored")
             os.ftruncate(out, options["mib"] << 20)
-            ours = timed(lambda: content.source.place(content.pages, out))  # noqa: B023
+            ours = timed(lambda: restore_region(chain, 1, out))  # noqa: B023
             os.close(out)
             yield {"ours": ours, "peer": bare()["read afresh"]}
 
@@ -88,20 +89,10 @@ def compare(options: Options, pairs: int) -> Iterator[Sample]:
 
     Ours has only the region to read: the parent has been opened, and its manifest has the hashes.
     """
-    with _content(options["mib"]) as content, _bare(content) as bare:
-        parent = content.path.with_name("parent")
-        write_image(
-            parent,
-            [_whole(content)],
-            workload="bench",
-            epoch=0,
-            tracker="content",
-            parent=None,
-        )
-        with Chain(parent) as chain:
-            for _ in range(pairs):
-                ours = timed(lambda: chain.differing(1, content.source, content.pages))
-                yield {"ours": ours, "peer": bare()["memcmp"]}
+    with _content(options["mib"]) as content, _bare(content) as bare, _image(content) as chain:
+        for _ in range(pairs):
+            ours = timed(lambda: chain.differing(1, content.source, content.pages))
+            yield {"ours": ours, "peer": bare()["memcmp"]}
 
 
 def hashes(options: Options, pairs: int) -> Iterator[Sample]:
@@ -119,6 +110,16 @@ def _bare(content: Content) -> Iterator[Callable[[], Sample]]:
         yield lambda: dict(
             zip(("memcpy", "memcmp", "read afresh", "xxh3"), program.ask(), strict=True)
         )
+
+
+@contextmanager
+def _image(content: Content) -> Iterator[Chain]:
+    """Give an image of the content, opened."""
+    path = content.path.with_name("image")
+    dump = [_whole(content)]
+    write_image(path, dump, workload="bench", epoch=0, tracker="content", parent=None)
+    with Chain(path) as chain:
+        yield chain
 
 
 def _whole(content: Content) -> RegionDump:

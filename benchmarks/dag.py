@@ -66,8 +66,12 @@ def _run(directory: Path) -> Cost:
     return Cost(seconds, used)
 
 
-def runs(options: dict[str, Any], pairs: int) -> Iterator[tuple[Cost, Cost]]:
-    """Yield what a run took, and one with jobs that do nothing, in turn."""
+def pipeline(options: dict[str, Any], pairs: int) -> Iterator[dict[str, float]]:
+    """Measure the seconds of a run; of the same DAG with empty jobs.
+
+    Beside these, the processor time of a step beyond that of an empty job, and what it may be.
+    """
+    steps = STEPS_OF_EPOCH * options["epochs"] + OTHER_STEPS
     with (
         tempfile.TemporaryDirectory(prefix="tidemark-bench-") as full,
         tempfile.TemporaryDirectory(prefix="tidemark-bench-") as empty,
@@ -75,24 +79,14 @@ def runs(options: dict[str, Any], pairs: int) -> Iterator[tuple[Cost, Cost]]:
         ours = _workflow(Path(full), options["epochs"], empty=False)
         peers = _workflow(Path(empty), options["epochs"], empty=True)
         for _ in range(pairs):
-            yield _run(ours), _run(peers)
+            run, bare = _run(ours), _run(peers)
+            yield {
+                "ours": run.seconds,
+                "peer": bare.seconds,
+                "step": (run.cpu_seconds - bare.cpu_seconds) / steps,
+                "step_limit": options["step_seconds"],
+                "bare_step": bare.cpu_seconds / steps,
+            }
 
 
-def pipeline(options: dict[str, Any], pairs: int) -> Iterator[dict[str, float]]:
-    """Measure the seconds of a run; of the same DAG with empty jobs."""
-    for ours, peer in runs(options, pairs):
-        yield {"ours": ours.seconds, "peer": peer.seconds}
-
-
-def step(options: dict[str, Any], pairs: int) -> Iterator[dict[str, float]]:
-    """Measure the processor time of a step beyond an empty job's; 100 ms."""
-    steps = STEPS_OF_EPOCH * options["epochs"] + OTHER_STEPS
-    for ours, peer in runs(options, pairs):
-        yield {
-            "ours": (ours.cpu_seconds - peer.cpu_seconds) / steps,
-            "peer": 0.1,
-            "empty": peer.cpu_seconds / steps,
-        }
-
-
-MEASURES = {"pipeline": pipeline, "step": step}
+MEASURES = {"pipeline": pipeline}

@@ -10,13 +10,14 @@ from __future__ import annotations
 import statistics
 import sys
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemark.files import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 HIGH_SPREAD = 0.5
 NOTES = Path(__file__).with_name("notes.md")
@@ -50,10 +51,17 @@ class Verdict:
         return "holds" if self.median <= self.at_most else "FAILS"
 
 
-def verdict_of(raw: dict[str, Any]) -> Verdict:
-    """Return the verdict over the samples of one comparison."""
-    samples, declared = raw["samples"], raw["declared"]
-    ratios = [sample["ours"] / sample["peer"] for sample in samples]
+def verdicts_of(raw: dict[str, Any]) -> Iterator[Verdict]:
+    """Yield the verdict over the samples of one comparison, and over what was told beside it."""
+    declared = raw["declared"]
+    yield _verdict(raw, {"ours": "ours", "peer": "peer"} | declared)
+    if "also" in declared:
+        yield _verdict(raw, {"row": declared["row"]} | declared["also"])
+
+
+def _verdict(raw: dict[str, Any], declared: dict[str, Any]) -> Verdict:
+    samples, ours, peer = raw["samples"], declared["ours"], declared["peer"]
+    ratios = [sample[ours] / sample[peer] for sample in samples]
     median = statistics.median(ratios)
     low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (median,) * 3
     return Verdict(
@@ -65,8 +73,8 @@ def verdict_of(raw: dict[str, Any]) -> Verdict:
         least=min(ratios),
         median=median,
         spread=(high - low) / median,
-        ours=statistics.median(sample["ours"] for sample in samples),
-        peer=statistics.median(sample["peer"] for sample in samples),
+        ours=statistics.median(sample[ours] for sample in samples),
+        peer=statistics.median(sample[peer] for sample in samples),
         ratios=ratios,
     )
 
@@ -148,7 +156,7 @@ def main() -> None:
     found = [read_json(Path(path)) for path in sys.argv[5:]]
     measured = [raw for raw in found if raw["samples"]]
     lacking = [raw for raw in found if not raw["samples"]]
-    verdicts = sorted(map(verdict_of, measured), key=lambda verdict: verdict.row)
+    verdicts = sorted(chain.from_iterable(map(verdicts_of, measured)), key=lambda v: v.row)
     load = min(raw["load"][0][0] for raw in found), max(raw["load"][1][0] for raw in found)
     write_bytes(where, page(verdicts, lacking, found[0]["machine"], load).encode())
     write_bytes(picture, plot(verdicts).encode())

@@ -1,8 +1,14 @@
 /* Where the pages of an object are: extents of files, read as one source. */
+#define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
 
 #include "internal.h"
+
+enum { BUFFER_BYTES = 1 << 16 };
 
 /* The first extent that ends after `page`. */
 static size_t find_extent(const struct tm_source *source, uint64_t page)
@@ -62,6 +68,88 @@ int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which,
 		if (code != TM_OK)
 			return code;
 		out += run.count * tm_page_size();
+	}
+	return TM_OK;
+}
+
+/* What stands in a file from `offset` on, to where `out` stands, by a buffer of ours. */
+static int copy_some(int fd, uint64_t offset, uint64_t bytes, int out, struct tm_error *error)
+{
+	unsigned char buffer[BUFFER_BYTES];
+
+	while (bytes) {
+		size_t piece = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
+		int code = tm_pread_all(fd, buffer, piece, offset, error);
+
+		if (code == TM_OK)
+			code = tm_write_all(out, buffer, piece, error);
+		if (code != TM_OK)
+			return code;
+		offset += piece;
+		bytes -= piece;
+	}
+	return TM_OK;
+}
+
+/* The same by the kernel, from page to page; what has no pages of its own is read and written. */
+static int send_some(int fd, uint64_t offset, uint64_t bytes, int out, struct tm_error *error)
+{
+	off_t at = (off_t)offset;
+
+	while (bytes) {
+		ssize_t sent = sendfile(out, fd, &at, bytes);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0 && (errno == EINVAL || errno == ENOSYS))
+			return copy_some(fd, (uint64_t)at, bytes, out, error);
+		if (sent < 0)
+			return tm_fail(error, TM_SYSTEM, "copy what stands at %#llx",
+				       (unsigned long long)at);
+		if (sent == 0)
+			return tm_fail(error, TM_SHORT, "read at %#llx: end of file",
+				       (unsigned long long)at);
+		bytes -= (uint64_t)sent;
+	}
+	return TM_OK;
+}
+
+static int transfer_run(const struct tm_source *source, struct tm_run run, int out,
+			struct tm_error *error)
+{
+	uint64_t size = tm_page_size(), end = run.first + run.count;
+
+	for (size_t i = find_extent(source, run.first); i < source->count; i++) {
+		const struct tm_extent *extent = &source->extents[i];
+		uint64_t first = extent->page > run.first ? extent->page : run.first;
+		uint64_t stop = extent->page + extent->count;
+		int code;
+
+		if (first >= end)
+			break;
+		if (stop > end)
+			stop = end;
+		if (lseek(out, (off_t)(first * size), SEEK_SET) < 0)
+			return tm_fail(error, TM_SYSTEM, "seek to page %llu",
+				       (unsigned long long)first);
+		code = send_some(extent->fd, extent->offset + (first - extent->page) * size,
+				 (stop - first) * size, out, error);
+		if (code != TM_OK)
+			return code;
+	}
+	return TM_OK;
+}
+
+int tm_pages_transfer(const struct tm_source *source, const struct tm_bitmap *which, int out,
+		      struct tm_error *error)
+{
+	struct tm_run run = {0};
+
+	while (tm_bitmap_next(which, run.first + run.count, &run)) {
+		int code = transfer_run(source, run, out, error);
+
+		if (code != TM_OK)
+			return code;
 	}
 	return TM_OK;
 }

@@ -83,3 +83,16 @@ int tm_hashes_compare(const struct tm_bitmap *which, const unsigned char *hashes
 	}
 	return TM_OK;
 }
+
+int tm_hashes_find(const struct tm_bitmap *which, const unsigned char *hashes,
+		   const unsigned char *wanted, struct tm_bitmap *found, struct tm_error *error)
+{
+	struct cursor cursor;
+
+	cursor_init(&cursor, which, hashes);
+	for (; cursor.valid; cursor_advance(&cursor))
+		if (memcmp(cursor.hashes, wanted, TM_HASH_BYTES) == 0 &&
+		    tm_bitmap_mark(found, cursor.run.first, error) != TM_OK)
+			return error->code;
+	return TM_OK;
+}

@@ -317,6 +317,12 @@ int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which,
 /* Writes the selected pages to their own place in the file `out`, leaving out zero pages. */
 int tm_pages_place(const struct tm_source *source, const struct tm_bitmap *which, int out,
 		   struct tm_error *error);
+/*
+ * Has the kernel copy the selected pages to their own place in the file `out`, zero or not; those
+ * that are in no extent are left as they are there. Moves the offset of `out`.
+ */
+int tm_pages_transfer(const struct tm_source *source, const struct tm_bitmap *which, int out,
+		      struct tm_error *error);
 /* XXH3-128 in canonical form of each selected page. */
 int tm_pages_hash(const struct tm_source *source, const struct tm_bitmap *which,
 		  unsigned char *hashes, struct tm_error *error);
@@ -357,6 +363,10 @@ int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *er
 int tm_hashes_compare(const struct tm_bitmap *which, const unsigned char *hashes,
 		      const struct tm_bitmap *other, const unsigned char *other_hashes,
 		      struct tm_bitmap *differs, struct tm_error *error);
+
+/* Adds to `found` the pages that have the hash `wanted`; `hashes` are in the order of `which`. */
+int tm_hashes_find(const struct tm_bitmap *which, const unsigned char *hashes,
+		   const unsigned char *wanted, struct tm_bitmap *found, struct tm_error *error);
 
 /* window: a mapping of our own of an object. To be used by one thread at a time. */
 

@@ -159,6 +159,36 @@ static void places_pages_and_leaves_zeroes_out(void)
 	close(out);
 }
 
+static void transfers_pages_to_their_places(void)
+{
+	uint64_t size = tm_page_size();
+	int fd = patterned_file(PAGES, 0), out = memfd_create("out", 0);
+	struct tm_extent extents[] = {{.page = 3, .count = 600, .offset = size, .fd = fd},
+				      {.page = 690, .count = 2, .offset = 0, .fd = fd}};
+	struct tm_source source = {.extents = extents, .count = 2};
+	struct tm_bitmap *which = all(PAGES), *data = tm_bitmap_create(PAGES);
+	unsigned char *page = malloc(size);
+	struct tm_run run;
+	struct tm_error error;
+
+	tm_bitmap_clear(which, 10, 5);
+	CHECK(ftruncate(out, (off_t)(PAGES * size)) == 0);
+	CHECK_OK(tm_pages_transfer(&source, which, out, &error));
+	CHECK_OK(tm_pages_data(out, data, &error));
+	CHECK(tm_bitmap_next(data, 0, &run) && run.first == 3 && run.count == 7);
+	CHECK(tm_bitmap_next(data, 10, &run) && run.first == 15 && run.count == 588);
+	CHECK(tm_bitmap_next(data, 603, &run) && run.first == 690 && run.count == 2);
+	CHECK(pread(out, page, size, (off_t)(602 * size)) == (ssize_t)size && page_is(page, 600));
+	CHECK(pread(out, page, size, (off_t)(691 * size)) == (ssize_t)size && page_is(page, 1));
+	extents[1].offset = (PAGES - 1) * size;
+	CHECK(tm_pages_transfer(&source, which, out, &error) == TM_SHORT);
+	tm_bitmap_destroy(which);
+	tm_bitmap_destroy(data);
+	free(page);
+	close(fd);
+	close(out);
+}
+
 static void compares_and_finds_zero_pages(void)
 {
 	uint64_t size = tm_page_size();
@@ -286,6 +316,7 @@ int main(void)
 	packs_what_is_selected_and_hashes_it();
 	copies_what_is_selected_and_nothing_else();
 	places_pages_and_leaves_zeroes_out();
+	transfers_pages_to_their_places();
 	compares_and_finds_zero_pages();
 	reads_what_stands_behind_the_end_of_a_file();
 	compares_hashes_page_by_page();

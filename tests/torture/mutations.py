@@ -28,7 +28,7 @@ MUTATIONS = (
     Mutation(
         "the scan of a process that exits is forgotten",
         "src/tidemark/keeper/tracking.py",
-        "            space.scan(views, _note_ended)\n",
+        "            space.scan(views, _note_written)\n",
         "            del views\n",
     ),
     Mutation(

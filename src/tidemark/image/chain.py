@@ -19,7 +19,7 @@ from tidemark.image.level import walk_levels
 from tidemark.image.names import MANIFEST, PARENT
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
-from tidemark.native.pages import Extent, Source
+from tidemark.native.pages import Extent, Source, zero_by_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +180,20 @@ class Chain:
                 differs |= source.changed(here, present, hashes)
             wanted -= present
         return differs
+
+    def zero(self, shmid: int) -> Bitmap | None:
+        """Return the pages with content that are all zero; None where no manifest tells.
+
+        :raises ImageError: as :meth:`region`
+        """
+        content, layers = self._layers(shmid)
+        zero, wanted = Bitmap(content.pages), content.copy()
+        for _, present, hashes in layers:
+            if hashes is None:
+                return None
+            zero |= zero_by_hash(present, hashes) & wanted
+            wanted -= present
+        return zero
 
     def _layers(self, shmid: int) -> tuple[Bitmap, list[_Layer]]:
         """Return the pages with content, and what may hold them, newest first."""

@@ -126,6 +126,14 @@ class Source:
         error = new_error()
         check(lib.tm_pages_place(self.handle, which.handle, out, error), error)
 
+    def transfer(self, which: Bitmap, out: int) -> None:
+        """Have the kernel copy the pages of ``which`` to their own place in ``out``, zero or not.
+
+        :raises NativeError: when a page cannot be read or written
+        """
+        error = new_error()
+        check(lib.tm_pages_transfer(self.handle, which.handle, out, error), error)
+
     def hash(self, which: Bitmap) -> bytes:
         """Return the XXH3-128 of each page of ``which``, 16 bytes each."""
         error = new_error()
@@ -216,6 +224,19 @@ def differing_hashes(which: Bitmap, hashes: bytes, other: Bitmap, other_hashes: 
     )
     check(code, error)
     return differs
+
+
+def zero_by_hash(which: Bitmap, hashes: bytes) -> Bitmap:
+    """Return the pages of ``which`` that are all zero, by their hashes, which are packed.
+
+    :raises ValueError: when there is not one hash for each page
+    """
+    _check_hashes(which, hashes)
+    error = new_error()
+    zero = Bitmap(which.pages)
+    nothing = Source(()).hash(Bitmap(1, [(0, 1)]))
+    check(lib.tm_hashes_find(which.handle, hashes, nothing, zero.handle, error), error)
+    return zero
 
 
 def _check_hashes(pages: Bitmap, hashes: bytes) -> None:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 def restore_region(chain: Chain, number: int, target: int) -> None:
     """Write a region's content into the empty file ``target``; zero pages become holes."""
-    region = chain.region(number)
-    region.source.place(region.present, target)
+    region, zero = chain.region(number), chain.zero(number)
+    if zero is None:
+        region.source.place(region.present, target)
+    else:
+        region.source.transfer(region.present - zero, target)
 
 
 def restore_files(image: Path, directory: Path) -> list[Path]:
