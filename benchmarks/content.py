@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Sample = dict[str, float]
 Options = dict[str, Any]
 
+_BARE = ("memcpy", "memcmp", "read afresh", "xxh3", "map afresh", "read", "write", "write over")
+"""What the peer `memory` measures, in its order."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -103,13 +106,19 @@ def hashes(options: Options, pairs: int) -> Iterator[Sample]:
             yield {"ours": ours, "peer": bare()["xxh3"]}
 
 
+def limits(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure one bare operation on content, which one of ours cannot do without; another."""
+    with _content(options["mib"]) as content, _bare(content) as bare:
+        for _ in range(pairs):
+            found = bare()
+            yield {"ours": found[options["of"]], "peer": found[options["to"]]}
+
+
 @contextmanager
 def _bare(content: Content) -> Iterator[Callable[[], Sample]]:
     """Give what measures the bare operations on content."""
     with peer("memory", str(content.path), str(content.other)) as program:
-        yield lambda: dict(
-            zip(("memcpy", "memcmp", "read afresh", "xxh3"), program.ask(), strict=True)
-        )
+        yield lambda: dict(zip(_BARE, program.ask(), strict=True))
 
 
 @contextmanager
@@ -145,5 +154,5 @@ def _whole(content: Content) -> RegionDump:
 
 
 MEASURES: dict[str, Callable[[Options, int], Iterator[Sample]]] = {
-    measure.__name__: measure for measure in (dump, restore, compare, hashes)
+    measure.__name__: measure for measure in (dump, restore, compare, hashes, limits)
 }

@@ -5,7 +5,9 @@
  *
  * For each line on stdin it prints the seconds of a memcpy of FILE to memory that is there, of a
  * memcmp of both through mappings that are there, of reading FILE into a fresh mapping, and of the
- * XXH3-128 of each of its pages through a mapping that is there.
+ * XXH3-128 of each of its pages through a mapping that is there. Then, of FILE, those of touching
+ * each page through a new mapping, of pread by a small buffer, of writing as many bytes to a new
+ * memory file, and of writing them again.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -21,7 +23,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, BUFFER = 256 << 10 };
 
 static double now(void)
 {
@@ -76,6 +78,50 @@ static double hash_pages(const char *memory, size_t size)
 	return now() - begun;
 }
 
+static double map_afresh(int fd, size_t size)
+{
+	double begun = now();
+	volatile unsigned char *memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	unsigned sum = 0;
+
+	for (size_t done = 0; done < size; done += PAGE)
+		sum += memory[done];
+	munmap((void *)memory, size);
+	return sum ? now() - begun : 0;
+}
+
+static double read_by_buffer(int fd, size_t size)
+{
+	static char buffer[BUFFER];
+	double begun = now();
+
+	for (size_t done = 0; done < size; done += BUFFER)
+		if (pread(fd, buffer, BUFFER, (off_t)done) <= 0)
+			err(1, "read");
+	return now() - begun;
+}
+
+static double write_by_buffer(int out, size_t size)
+{
+	static char buffer[BUFFER];
+	double begun = now();
+
+	for (size_t done = 0; done < size; done += BUFFER)
+		if (pwrite(out, buffer, BUFFER, (off_t)done) <= 0)
+			err(1, "write");
+	return now() - begun;
+}
+
+static void print_limits(int fd, size_t size)
+{
+	int out = memfd_create("limits", MFD_CLOEXEC);
+	double first = write_by_buffer(out, size);
+
+	printf(" %.9f %.9f %.9f %.9f\n", map_afresh(fd, size), read_by_buffer(fd, size), first,
+	       write_by_buffer(out, size));
+	close(out);
+}
+
 int main(int argc, char **argv)
 {
 	int fd = open_file(argc == 3 ? argv[1] : "/dev/null");
@@ -106,7 +152,8 @@ int main(int argc, char **argv)
 		compared = now() - begun;
 		printf("%.9f %.9f %.9f ", copied, compared,
 		       read_afresh(fd, (size_t)status.st_size));
-		printf("%.9f\n", hash_pages(memory, (size_t)status.st_size));
+		printf("%.9f", hash_pages(memory, (size_t)status.st_size));
+		print_limits(fd, (size_t)status.st_size);
 		fflush(stdout);
 	}
 	return 0;
