@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -110,7 +110,13 @@ def _sparse_steps(options: Options, pairs: int) -> Iterator[tuple[Sample, Sample
                 "check": timed(lambda: check_image(image)),  # noqa: B023
                 "restore": timed(lambda: restore_files(image, restored)),  # noqa: B023
             }
-            yield steps, {"client": _peak(), "keeper": _status(ours.keeper, "VmHWM")}
+            yield (
+                steps,
+                {
+                    "client": _status(os.getpid(), "VmHWM"),
+                    "keeper": _status(ours.keeper, "VmHWM"),
+                },
+            )
 
 
 def scan(options: Options, pairs: int) -> Iterator[Sample]:
@@ -184,10 +190,6 @@ def _merged(live: Live, views: Views) -> Bitmap:
     for scanned in tracking._scan_all(live.tree, views, present=False):  # noqa: SLF001 - measured
         merged |= scanned.written
     return merged
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _status(pid: int, field: str) -> int:
