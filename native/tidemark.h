@@ -331,16 +331,6 @@ int tm_pages_compare(const struct tm_source *source, const struct tm_source *oth
 		     const struct tm_bitmap *which, struct tm_bitmap *differs,
 		     struct tm_error *error);
 
-/* The hashes of some pages, packed. */
-struct tm_hashed {
-	const struct tm_bitmap *pages;
-	const unsigned char *hashes;
-};
-
-/* Adds to `changed` the selected pages that have not the hash that they had before. */
-int tm_pages_changed(const struct tm_source *source, const struct tm_bitmap *which,
-		     const struct tm_hashed *before, struct tm_bitmap *changed,
-		     struct tm_error *error);
 /* Adds to `zero` the selected pages that are all zero. */
 int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 		  struct tm_bitmap *zero, struct tm_error *error);

@@ -260,37 +260,6 @@ static void compares_hashes_page_by_page(void)
 	tm_bitmap_destroy(differs);
 }
 
-static void compares_with_hashes_from_before(void)
-{
-	uint64_t size = tm_page_size();
-	int fd = patterned_file(PAGES, 0);
-	struct tm_extent extent = {.page = 0, .count = PAGES, .fd = fd};
-	struct tm_source source = {.extents = &extent, .count = 1};
-	struct tm_bitmap *which = all(PAGES), *known = all(PAGES);
-	struct tm_bitmap *changed = tm_bitmap_create(PAGES);
-	unsigned char *hashes = malloc(PAGES * TM_HASH_BYTES);
-	struct tm_hashed before = {.pages = known, .hashes = hashes};
-	struct tm_error error;
-
-	tm_bitmap_clear(known, 0, 1);
-	tm_bitmap_clear(known, 40, 300);
-	CHECK_OK(tm_pages_hash(&source, known, hashes, &error));
-	tm_bitmap_clear(which, 10, 3);
-	CHECK(pwrite(fd, "", 1, (off_t)(11 * size)) == 1); /* not asked for */
-	CHECK(pwrite(fd, "", 1, (off_t)(13 * size)) == 1);
-	CHECK(pwrite(fd, "", 1, (off_t)(PAGES * size - 1)) == 1);
-	CHECK_OK(tm_pages_changed(&source, which, &before, changed, &error));
-	CHECK(tm_bitmap_count(changed) == 303);
-	CHECK(tm_bitmap_test(changed, 0) && tm_bitmap_test(changed, 13));
-	CHECK(tm_bitmap_test(changed, 40) && tm_bitmap_test(changed, 339));
-	CHECK(tm_bitmap_test(changed, PAGES - 1));
-	tm_bitmap_destroy(which);
-	tm_bitmap_destroy(known);
-	tm_bitmap_destroy(changed);
-	free(hashes);
-	close(fd);
-}
-
 static void reports_a_full_file_system(void)
 {
 	int fd = patterned_file(1, 0), out = memfd_create("sealed", MFD_ALLOW_SEALING);
@@ -320,7 +289,6 @@ int main(void)
 	compares_and_finds_zero_pages();
 	reads_what_stands_behind_the_end_of_a_file();
 	compares_hashes_page_by_page();
-	compares_with_hashes_from_before();
 	reports_a_full_file_system();
 	return 0;
 }

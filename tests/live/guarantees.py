@@ -730,8 +730,6 @@ _INTRODUCTION = """\
 wrote it and however. What a tracker sees is *exact*. What it cannot vouch for is *suspect*, for a
 reason that stands in the bitmaps, the manifest and the report, and is compared with the parent dump
 *by content*: unchanged pages are left to the parent, so that a suspect costs time, and no space.
-What the parent held is known by its manifest's hash of each page (XXH3-128); a dump without one,
-of CRIU's, is read.
 Where there is nothing to compare with, the region is dumped in *full*, and the manifest says why.
 
 Each row is a test, run with every tracker that the machine has

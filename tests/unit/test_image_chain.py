@@ -29,9 +29,7 @@ from tidemark.image import chain as chain_module
 from tidemark.image.chain import Chain, open_images
 from tidemark.image.check import check_image
 from tidemark.image.pagemap import read_pagemap
-from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
-from tidemark.native.pages import Source
 from tidemark.proto.criu_pb2 import PagemapEntry, PagemapHead
 
 if TYPE_CHECKING:
@@ -319,26 +317,3 @@ def test_a_region_that_grew_shrank_and_came_back_reads(tmp_path: Path) -> None:
     with Chain(tmp_path / "2") as chain:
         assert chain.region(1).pages == 8
         assert chain.region(1).present == pages_of([3, 7], 8)
-
-
-@pytest.mark.parametrize("of_criu", [False, True])
-def test_pages_that_changed_are_told_by_their_hashes_or_else_by_content(
-    tmp_path: Path, *, of_criu: bool
-) -> None:
-    images = small_chain(tmp_path)
-    now = dict(SMALL_CHAIN[1]) | {2: 99, 5: 12}
-    descriptor = os.memfd_create("now")
-    for page, tag in now.items():
-        os.pwrite(descriptor, page_of(tag), page * PAGE_SIZE)
-    os.pwrite(descriptor, b"\0" * PAGE_SIZE, 9 * PAGE_SIZE)
-    os.ftruncate(descriptor, LENGTH * PAGE_SIZE)
-    for image in images if of_criu else ():
-        as_criu_3_17(image)
-    for image in () if of_criu else images:
-        # It is not read: what a hash tells costs no look at the parent's content.
-        (image / "pages-1.img").write_bytes(bytes((image / "pages-1.img").stat().st_size))
-    with Chain(images[-1]) as chain:
-        which = Bitmap(LENGTH, [(0, LENGTH)])
-        differing = chain.differing(1, Source.file(descriptor, LENGTH), which)
-    os.close(descriptor)
-    assert list(differing.runs()) == [(2, 1), (5, 1), (9, 1)]

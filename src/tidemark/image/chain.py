@@ -159,28 +159,6 @@ class Chain:
             self._regions[shmid] = ChainRegion(shmid, content.pages, content, source)
         return self._regions[shmid]
 
-    def differing(self, shmid: int, source: Source, which: Bitmap) -> Bitmap:
-        """Return the pages ``which`` whose content in ``source`` is not that of the newest image.
-
-        A page is the same if it has the hash that the manifest says: only what has no manifest
-        is read. A page without content in the image is zero there.
-
-        :raises ImageError: as :meth:`region`
-        :raises tidemark.native.library.NativeError: when a page cannot be read
-        """
-        content, layers = self._layers(shmid)
-        differs = which - content
-        differs -= source.zero(differs)
-        wanted = which & content
-        for _, present, hashes in layers:
-            here = wanted & present
-            if here and hashes is None:
-                differs |= source.differing(self.region(shmid).source, here)
-            elif here and hashes is not None:
-                differs |= source.changed(here, present, hashes)
-            wanted -= present
-        return differs
-
     def zero(self, shmid: int) -> Bitmap | None:
         """Return the pages with content that are all zero; None where no manifest tells.
 
@@ -193,7 +171,7 @@ class Chain:
                 return None
             zero |= zero_by_hash(present, hashes) & wanted
             wanted -= present
-        return zero
+        return self.region(shmid).source.zero(zero)  # others can be made that have that hash
 
     def _layers(self, shmid: int) -> tuple[Bitmap, list[_Layer]]:
         """Return the pages with content, and what may hold them, newest first."""

@@ -149,21 +149,6 @@ class Source:
         check(code, error)
         return differs
 
-    def changed(self, which: Bitmap, known: Bitmap, hashes: bytes) -> Bitmap:
-        """Return the pages of ``which`` that have not the hash that they had.
-
-        :param hashes: of each page of ``known``, 16 bytes each; what is not known counts as changed
-        :raises ValueError: when there is not one hash for each page
-        """
-        _check_hashes(known, hashes)
-        error = new_error()
-        changed = Bitmap(which.pages)
-        packed = ffi.from_buffer(hashes)
-        before = ffi.new("struct tm_hashed *", (known.handle, packed))
-        code = lib.tm_pages_changed(self.handle, which.handle, before, changed.handle, error)
-        check(code, error)
-        return changed
-
     def zero(self, which: Bitmap) -> Bitmap:
         """Return the pages of ``which`` that are all zero."""
         error = new_error()

@@ -128,7 +128,9 @@ def _compare(
     before = chain.content(region.number)
 
     def differing(pages: Bitmap) -> Bitmap:
-        return chain.differing(region.number, source, pages) if pages else pages
+        # Byte by byte, though hashes are known: pages can be made whose hashes are the same. The
+        # parent's content is opened only where it is needed.
+        return source.differing(chain.region(region.number).source, pages) if pages else pages
 
     changed = differing(used & suspect)
     unchanged = Bitmap(region.pages)
