@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from tidemark import workflow as tidemark
+from tidemark.cluster import resources as cluster
 
 min_version("9.14")
 
@@ -28,6 +29,7 @@ if workflow.is_main_process:
 
 onstart:
     tidemark.open_results(Path(RESULTS))
+    tidemark.check_cluster(CONFIG, workflow)
     tidemark.end_on_signals()
 
 

@@ -96,6 +96,24 @@ def open_results(results: Path) -> None:
     _or_exit(lambda: _lock(results))
 
 
+def check_cluster(config: Config, workflow: Any) -> None:
+    """Fail where batch jobs of this run could never start, if it submits any.
+
+    To be called when the run begins; ``workflow`` is Snakemake's.
+
+    :raises SystemExit: when the partition or its nodes lack what is asked for
+    """
+    if workflow.executor_plugin.name != "slurm":
+        return
+    from tidemark.cluster.check import check
+
+    submitted = next((job for job in workflow.dag.needrun_jobs() if not job.is_local), None)
+    if submitted is not None:
+        partition = submitted.resources.get("slurm_partition")
+        cores = workflow.resource_settings.cores
+        _or_exit(lambda: check(config, partition and str(partition), cores))
+
+
 def end_on_signals() -> None:
     """Make SIGTERM end the run as Ctrl-C does, and have neither of them be overlooked.
 

@@ -15,6 +15,9 @@ rule restore:
         "offline"
     conda:
         "../envs/tidemark.yaml"
+    resources:
+        mem_mb=lambda w: cluster.offline(CONFIG, w.w).mem_mb,
+        runtime=lambda w: cluster.offline(CONFIG, w.w).runtime,
     params:
         code=tidemark.code(SCRIPTS / "restore.py"),
     shell:
@@ -41,6 +44,9 @@ rule verify:
         "offline"
     conda:
         "../envs/tidemark.yaml"
+    resources:
+        mem_mb=lambda w: cluster.offline(CONFIG, w.w).mem_mb,
+        runtime=lambda w: cluster.offline(CONFIG, w.w).runtime,
     params:
         code=tidemark.code(SCRIPTS / "verify.py"),
     shell:

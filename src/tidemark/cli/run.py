@@ -19,7 +19,7 @@ _PROFILE = Path("workflow/profiles/default")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare ``[--cores N] [--configfile FILE] [--profile DIR] [-- SNAKEMAKE OPTIONS]``."""
-    parser.add_argument("--cores", metavar="N", default="all", help="how many cores to use (all)")
+    parser.add_argument("--cores", metavar="N", help="how many cores to use (as in the profile)")
     parser.add_argument("--configfile", metavar="FILE", type=Path, default=DEFAULT)
     parser.add_argument("--profile", metavar="DIR", type=Path, default=_PROFILE)
     parser.add_argument("options", metavar="OPTION", nargs="*", help="passed on to snakemake")
@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> int:
     load_config(arguments.configfile)
     command = [
         str(Path(sys.executable).with_name("snakemake")),
-        *("--cores", arguments.cores),
+        *(("--cores", arguments.cores) if arguments.cores else ()),
         *("--configfile", str(arguments.configfile), "--replace-workflow-config"),
         *("--workflow-profile", str(arguments.profile)),
         # Snakemake's own lock outlives a run that was killed; ours, on the results, does not.

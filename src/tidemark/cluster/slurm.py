@@ -1,0 +1,101 @@
+"""What Slurm says: of its partitions, and of what became of a batch job."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+
+from tidemark.errors import TidemarkError
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node has: ``cpus``, and ``mem_mb`` in MiB."""
+
+    cpus: int
+    mem_mb: int
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition, with the nodes that it has; ``minutes`` is the limit on a job, None for none."""
+
+    name: str
+    default: bool
+    minutes: int | None
+    nodes: tuple[Node, ...]
+
+    def has(self, cpus: int, mem_mb: int) -> bool:
+        """Return whether any node has as many processors and as much memory."""
+        return any(node.cpus >= cpus and node.mem_mb >= mem_mb for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What Slurm says of a batch job: its ``state``, such as TIMEOUT, and its ``reason``."""
+
+    state: str
+    reason: str
+
+
+def partitions() -> dict[str, Partition]:
+    """Return the partitions of this cluster by name.
+
+    :raises TidemarkError: when Slurm does not answer
+    """
+    found: dict[str, Partition] = {}
+    for line in _ask("sinfo", "--noheader", "--Node", "--format=%P|%c|%m|%l").splitlines():
+        name, cpus, memory, limit = line.split("|")
+        node = Node(int(cpus.rstrip("+")), int(memory.rstrip("+")))
+        plain = name.rstrip("*")
+        before = found[plain].nodes if plain in found else ()
+        found[plain] = Partition(plain, name.endswith("*"), minutes(limit), (*before, node))
+    return found
+
+
+def minutes(limit: str) -> int | None:
+    """Return a limit as Slurm writes it (``1-02:00:00``, ``30:00``) in minutes; None for none."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):\d+", limit)
+    if not match:
+        return None
+    days, hours, left = (int(part or 0) for part in match.groups())
+    return (days * 24 + hours) * 60 + left
+
+
+def ending_of(job: str) -> Ending | None:
+    """Return what Slurm says of a batch job; None where it has forgotten it."""
+    try:
+        told = _ask("scontrol", "--oneliner", "show", "job", job)
+    except TidemarkError:
+        return _accounted(job)
+    words = dict(word.split("=", 1) for word in told.split() if "=" in word)
+    return Ending(words.get("JobState", "UNKNOWN"), words.get("Reason", "None"))
+
+
+def _accounted(job: str) -> Ending | None:
+    """Return what Slurm's accounting, where there is one, says of a batch job."""
+    words = ("--allocations", "--noheader", "--parsable2", "--format=State,Reason", f"--jobs={job}")
+    try:
+        told = _ask("sacct", *words)
+    except TidemarkError:
+        return None
+    if "|" not in told:
+        return None
+    state, reason = told.splitlines()[0].split("|")
+    return Ending(state.split()[0], reason)
+
+
+def _ask(*words: str) -> str:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError:
+        raise TidemarkError(
+            f"{words[0]} is not found on PATH; submit from a machine of the cluster"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise TidemarkError(f"Slurm does not answer: {words[0]} took more than 60 s") from None
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [f"it exited with code {done.returncode}"]
+        raise TidemarkError(f"Slurm does not answer: {said[-1]}")
+    return done.stdout
