@@ -19,7 +19,7 @@ from tidemark.console import guard
 from tidemark.errors import BusyError, StorageError
 from tidemark.files import storage_errors
 from tidemark.keeper.client import is_owned
-from tidemark.keeper.main import OWNER_VARIABLE
+from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.steps.job import INTERRUPTED_VARIABLE
 
 if TYPE_CHECKING:
