@@ -28,9 +28,13 @@ if workflow.is_main_process:
 
 
 onstart:
-    tidemark.open_results(Path(RESULTS))
+    tidemark.open_results(Path(RESULTS), RUNS)
     tidemark.check_cluster(CONFIG, workflow)
     tidemark.end_on_signals()
+
+
+onerror:
+    tidemark.report_failure(Path(RESULTS), RUNS, workflow)
 
 
 wildcard_constraints:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tidemark
-from tidemark.console import guard
+from tidemark.console import complain, guard
 from tidemark.errors import BusyError, StorageError
 from tidemark.files import storage_errors
 from tidemark.keeper.client import is_owned
@@ -85,7 +85,7 @@ def prepare_jobs(scripts: Path) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-def open_results(results: Path) -> None:
+def open_results(results: Path, runs: Sequence[tuple[str, int]]) -> None:
     """Take the results for this run alone, until this process ends.
 
     To be called when the run begins. The lock is the kernel's, so a run that was killed leaves
@@ -93,7 +93,24 @@ def open_results(results: Path) -> None:
 
     :raises SystemExit: when another run has them, or they cannot be written
     """
+    from tidemark.steps.report import forget_failures
+
     _or_exit(lambda: _lock(results))
+    forget_failures(results, runs)
+
+
+def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any) -> None:
+    """Report of what there is, and say of each workload why it did not get to its end.
+
+    To be called when the run has failed. Where it was interrupted, that is reason enough; and what
+    jobs on this machine have said stands above. ``workflow`` is Snakemake's.
+    """
+    from tidemark.steps.report import report_unfinished
+
+    if INTERRUPTED_VARIABLE not in os.environ:
+        reasons = report_unfinished(results, runs)
+        for reason in () if workflow.local_exec else reasons:
+            complain(reason)
 
 
 def check_cluster(config: Config, workflow: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -66,8 +67,10 @@ def lacking() -> str | None:
     for command in ("slurmctld", "slurmd", "munged", "nsenter", "ip"):
         if shutil.which(command) is None:
             return f"{command} is not installed: tools/debian-packages.sh slurm"
-    if subprocess.run(["unshare", "--mount", "--net", "--pid", "true"], check=False).returncode:
-        return "this machine allows no namespaces"
+    network = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]
+    tried = ["unshare", "--mount", "--net", "--pid", "--fork", *network]
+    if subprocess.run(tried, capture_output=True, check=False).returncode:
+        return "this machine allows no namespaces with a network of their own"
     return None
 
 
@@ -125,6 +128,22 @@ class Cluster:
         done = self.run(*words, cwd=self.directory)
         assert done.returncode == 0, done.stdout
         return done.stdout.strip()
+
+    def lose(self, node: str) -> None:
+        """Have a node vanish, with all of its processes."""
+        pid = int((self.directory / f"{node}.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: "down" in self._state(node), f"the loss of {node} being noticed")
+
+    def start(self, node: str) -> None:
+        """Start a node that was lost again."""
+        assert self._machine.stdin is not None
+        self._machine.stdin.write(f"{node}\n".encode())
+        self._machine.stdin.flush()
+        wait_for(lambda: self._state(node) == "idle", f"{node} being back")
+
+    def _state(self, node: str) -> str:
+        return self.ask("sinfo", "--noheader", "--format=%t", f"--nodes={node}")
 
     def submit(self, *words: object, cwd: Path) -> int:
         """Submit a batch job by sbatch; return its id."""

@@ -17,7 +17,11 @@ ours() { # start something that ends when we do, however that is
 }
 
 ip link set lo up
-ip address add 10.0.0.1/32 dev lo # resolving takes a machine with 127.0.0.1 alone for one without network
+# Neither the resolver nor Open MPI takes the loopback device for a network.
+ip link add eth0 type veth peer name eth1
+ip address add 10.0.0.1/24 dev eth0
+ip link set eth0 up
+ip link set eth1 up
 mount -t tmpfs tmpfs /etc/slurm
 ln -s "$directory/slurm.conf" /etc/slurm/slurm.conf
 mkdir -p "$directory/state" "$directory/spool"

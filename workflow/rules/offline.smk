@@ -12,7 +12,7 @@ rule restore:
     log:
         f"{EPOCH}/log/restore.log",
     group:
-        "offline"
+        "offline_{w}"
     conda:
         "../envs/tidemark.yaml"
     resources:
@@ -41,7 +41,7 @@ rule verify:
     log:
         f"{EPOCH}/log/verify.log",
     group:
-        "offline"
+        "offline_{w}"
     conda:
         "../envs/tidemark.yaml"
     resources:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from tidemark.errors import TidemarkError
+
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+_TOO_LARGE = re.compile(r"exceeded (job )?memory limit|oom[- _]kill", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,6 @@ class Partition:
     def has(self, cpus: int, mem_mb: int) -> bool:
         """Return whether any node has as many processors and as much memory."""
         return any(node.cpus >= cpus and node.mem_mb >= mem_mb for node in self.nodes)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What Slurm says of a batch job: its ``state``, such as TIMEOUT, and its ``reason``."""
-
-    state: str
-    reason: str
 
 
 def partitions() -> dict[str, Partition]:
@@ -63,27 +59,39 @@ def minutes(limit: str) -> int | None:
     return (days * 24 + hours) * 60 + left
 
 
-def ending_of(job: str) -> Ending | None:
-    """Return what Slurm says of a batch job; None where it has forgotten it."""
+def state_of(job: str) -> str | None:
+    """Return the state of a batch job, such as TIMEOUT; None where Slurm has forgotten it."""
     try:
         told = _ask("scontrol", "--oneliner", "show", "job", job)
     except TidemarkError:
         return _accounted(job)
     words = dict(word.split("=", 1) for word in told.split() if "=" in word)
-    return Ending(words.get("JobState", "UNKNOWN"), words.get("Reason", "None"))
+    state = words.get("JobState", "UNKNOWN")
+    if state == "FAILED" and _was_too_large(Path(words.get("StdOut", ""))):
+        state = OUT_OF_MEMORY
+    return state
 
 
-def _accounted(job: str) -> Ending | None:
-    """Return what Slurm's accounting, where there is one, says of a batch job."""
-    words = ("--allocations", "--noheader", "--parsable2", "--format=State,Reason", f"--jobs={job}")
+def _was_too_large(log: Path) -> bool:
+    """Return whether a job's log tells of too much memory.
+
+    Where that is found out by looking now and then, it is one step that Slurm ends, and not the job
+    that is called out of memory.
+    """
     try:
-        told = _ask("sacct", *words)
+        return bool(_TOO_LARGE.search(log.read_text(errors="replace")))
+    except OSError:
+        return False
+
+
+def _accounted(job: str) -> str | None:
+    """Return the state of a batch job by Slurm's accounting, where there is one."""
+    words = ("--allocations", "--noheader", "--parsable2", "--format=State", f"--jobs={job}")
+    try:
+        told = _ask("sacct", *words).split()
     except TidemarkError:
         return None
-    if "|" not in told:
-        return None
-    state, reason = told.splitlines()[0].split("|")
-    return Ending(state.split()[0], reason)
+    return told[0] if told else None
 
 
 def _ask(*words: str) -> str:
