@@ -22,7 +22,7 @@ EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 
-tidemark.prepare_jobs(SCRIPTS)
+tidemark.prepare_jobs(SCRIPTS, Path(RESULTS))
 if workflow.is_main_process:
     tidemark.prepare_results(Path(RESULTS))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidemark.cluster.resources import live, offline
-from tidemark.cluster.slurm import partitions
-from tidemark.errors import ConfigError
+from tidemark.cluster.slurm import jobs_in, partitions
+from tidemark.errors import BusyError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from tidemark.cluster.resources import Resources
     from tidemark.cluster.slurm import Partition
@@ -33,6 +34,20 @@ def check(config: Config, partition: str | None, cores: int | None) -> None:
         raise ConfigError("\n  ".join([f"the cluster lacks {len(found)} things:", *found]))
     if found:
         raise ConfigError(found[0])
+
+
+def check_free(workflow: Path) -> None:
+    """Fail where batch jobs of a run that was killed still work in the directory of a workflow.
+
+    :raises BusyError: naming them
+    :raises TidemarkError: when Slurm does not answer
+    """
+    left = " ".join(jobs_in(workflow))
+    if left:
+        raise BusyError(
+            f"batch jobs of a former run still work on these results; wait for them, or: scancel "
+            f"{left}"
+        )
 
 
 def _target(name: str | None, known: Mapping[str, Partition]) -> Partition:

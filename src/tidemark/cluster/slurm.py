@@ -59,6 +59,20 @@ def minutes(limit: str) -> int | None:
     return (days * 24 + hours) * 60 + left
 
 
+def jobs_in(workflow: Path) -> list[str]:
+    """Return this user's batch jobs that Snakemake has submitted for groups of a workflow.
+
+    :raises TidemarkError: when Slurm does not answer
+    """
+    told = _ask("squeue", "--me", "--noheader", "--format=%A|%Z|%k").splitlines()
+    lines = [line.split("|", 2) for line in told]
+    return [
+        job
+        for job, directory, comment in lines
+        if comment.startswith("group_") and Path(directory) == workflow
+    ]
+
+
 def state_of(job: str) -> str | None:
     """Return the state of a batch job, such as TIMEOUT; None where Slurm has forgotten it."""
     try:
