@@ -60,7 +60,7 @@ def checks() -> list[Check]:
         *_native("sanitized", "Debug", "ON"),
         _pytest("tests", "tests in parallel", f"-n {WORKERS} {_UNMARKED}", "parallel"),
         _pytest("tests", "tests that own the machine", "-m serial", "serial"),
-        _pytest("slurm", "tests on a Slurm cluster", "tests/slurm", "slurm"),
+        _pytest("slurm", "tests on a Slurm cluster", "-n 4 tests/slurm", "slurm"),
         Check("kernels", "build for other kernels", _build("native", "RelWithDebInfo", "OFF")),
         _pytest("kernels", "tests on other kernels", "tests/kernels", "kernels"),
     ]

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 NODES = ("n1", "n2")
-CPUS, MEMORY_MB = 4, 4000
-PATIENCE = 90
-LONGEST_RUN = 200
+CPUS, MEMORY_MB = 4, 8000
+PATIENCE = 180
+LONGEST_RUN = 400
 
 _CONF = """\
 ClusterName=tidemark
@@ -90,6 +90,7 @@ class Cluster:
         # When we end, in whatever way, so does its standard input, and with it the cluster.
         self._machine = subprocess.Popen(
             ["unshare", "--mount", "--net", str(HERE / "cluster.sh"), str(self.directory), *NODES],
+            env=os.environ | {"CLOSED": " ".join(map(str, closed()))},
             stdin=subprocess.PIPE,
         )
         try:
@@ -166,6 +167,13 @@ class Cluster:
         """Return the jobs that are in one of ``states``."""
         told = self.ask("squeue", "--noheader", "--format=%A", f"--states={','.join(states)}")
         return [int(line) for line in told.split()]
+
+
+def closed() -> list[Path]:
+    """Return the directories that an ordinary user cannot enter on the way to what is run."""
+    ends = (Path(sys.executable).resolve(), Path(sys.executable), HERE)
+    above = {path for end in ends for path in end.parents}
+    return [path for path in sorted(above) if not path.stat().st_mode & 0o001]
 
 
 def environment() -> dict[str, str]:

@@ -1,7 +1,10 @@
 #!/bin/sh
 # A Slurm cluster on this machine, until standard input ends: munge, a controller, and nodes.
 #
-# usage: unshare --mount --net cluster.sh DIRECTORY NODE...
+# usage: CLOSED="DIRECTORY..." unshare --mount --net cluster.sh DIRECTORY NODE...
+#
+# CLOSED are directories that only root may enter, such as its home, with what is run in them: in
+# here all may.
 #
 # It touches nothing outside DIRECTORY: /etc/slurm is a mount that only this process and its
 # children see, and so is the network. Each node has process ids, a host name, and a /dev/shm and
@@ -22,6 +25,15 @@ ip link add eth0 type veth peer name eth1
 ip address add 10.0.0.1/24 dev eth0
 ip link set eth0 up
 ip link set eth1 up
+mount -t tmpfs tmpfs /mnt
+for closed in ${CLOSED-}; do
+	over=$directory/over$closed
+	mkdir -p "$over"
+	mount -t tmpfs tmpfs "$over"
+	mkdir "$over/upper" "$over/work"
+	mount -t overlay -o "lowerdir=$closed,upperdir=$over/upper,workdir=$over/work" overlay "$closed"
+	chmod a+rx "$closed"
+done
 mount -t tmpfs tmpfs /etc/slurm
 ln -s "$directory/slurm.conf" /etc/slurm/slurm.conf
 mkdir -p "$directory/state" "$directory/spool"

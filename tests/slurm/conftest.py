@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,13 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """Give a cluster that runs until the last test is over."""
     why = lacking()
     if why is not None:
         pytest.skip(why)
-    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
+    # Not in pytest's own directory, which is root's alone: all users of the cluster enter it.
+    with TemporaryDirectory(prefix="tidemark-cluster-", dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        with Cluster(Path(directory)) as cluster:
+            yield cluster
 
 
 @pytest.fixture

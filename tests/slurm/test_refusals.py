@@ -48,6 +48,15 @@ def test_a_partition_that_is_none_is_told(cluster: Cluster, pipeline: Pipeline) 
     assert said[0].startswith("there is no partition `mian`; set")
 
 
+def test_results_that_the_nodes_do_not_see_are_told(cluster: Cluster, pipeline: Pipeline) -> None:
+    pipeline.configure(grid=GRID)
+    # Each machine of the cluster has a /mnt of its own.
+    done = cluster.run(*RUN, "--", "--config", "results=/mnt/results", cwd=pipeline.directory)
+    assert done.returncode == 1, done.stdout
+    said = "workload grid did not get to its end: the results in /mnt/results are not seen by the"
+    assert f"tidemark: error: {said} node n1; set `results` to a directory" in done.stdout
+
+
 def test_workloads_that_ask_for_more_than_a_node_has_are_all_told(
     cluster: Cluster, pipeline: Pipeline
 ) -> None:

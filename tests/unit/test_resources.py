@@ -36,8 +36,8 @@ def test_the_time_is_the_longest_that_the_epochs_and_the_time_outs_allow(tmp_pat
 
 def test_the_memory_is_twice_what_is_shared(tmp_path: Path) -> None:
     shares = config(tmp_path, resources={"shared_mb": 3000})
-    assert live(shares, "app") == Resources(threads=2, mem_mb=512 + 6000, runtime=7)
-    assert offline(shares, "app") == Resources(threads=1, mem_mb=256 + 3000, runtime=3)
+    assert live(shares, "app") == Resources(threads=2, mem_mb=1024 + 6000, runtime=7)
+    assert offline(shares, "app") == Resources(threads=1, mem_mb=512 + 3000, runtime=3)
 
 
 def test_what_is_shared_is_taken_from_the_last_dump_where_it_is_not_said(tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_what_is_shared_is_taken_from_the_last_dump_where_it_is_not_said(tmp_pat
     regions = [{"present": 100, "in_parent": 25500}, {"present": 0, "in_parent": 25600}]
     manifest = {"page_size": 4096, "regions": regions}
     (image / "manifest.json").write_text(json.dumps(manifest))
-    assert live(config(tmp_path), "app").mem_mb == 512 + 2 * 200
+    assert live(config(tmp_path), "app").mem_mb == 1024 + 2 * 200
     (image / "manifest.json").write_text("damaged")
-    assert live(config(tmp_path), "app").mem_mb == 512 + 2 * 512
+    assert live(config(tmp_path), "app").mem_mb == 1024 + 2 * 512
 
 
 def test_what_the_config_says_is_asked_for(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from tidemark.config import Config
     from tidemark.config.models import WorkloadSection
 
-_LIVE_MB = 512
-"""For Snakemake, a step and a keeper, whatever they work on."""
-_OFFLINE_MB = 256
-"""For a step and the processes that it restores."""
+_LIVE_MB = 1024
+"""For Snakemake, which is there twice, a step and a keeper, whatever they work on."""
+_OFFLINE_MB = 512
+"""For a step and the processes that it restores, and for Snakemake, if there is but one step."""
 _UNKNOWN_MB = 512
 """For a workload of which nothing is known."""
 

@@ -69,7 +69,7 @@ def jobs_in(workflow: Path) -> list[str]:
     return [
         job
         for job, directory, comment in lines
-        if comment.startswith("group_") and Path(directory) == workflow
+        if comment.startswith(("rule_live_", "rule_offline_")) and Path(directory) == workflow
     ]
 
 

@@ -130,7 +130,7 @@ class ResourcesSection(Section):
     mem_mb: fields.Count | None = Field(
         default=None,
         title="MiB, at least 1",
-        description="The memory of its live part. Not given: 512, and twice what it shares, "
+        description="The memory of its live part. Not given: 1024, and twice what it shares, "
         "which is taken for 512 where it is not known.",
     )
     runtime: fields.Count | None = Field(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 EPOCH_STEPS = ("clear", "advance", "collect", "merge", "dump", "restore", "verify")
 
@@ -15,6 +15,10 @@ ERROR = "tidemark: error: "
 """What a step's last line begins with, in its log, when it failed."""
 BATCH_JOB = re.compile(r"^tidemark: batch job (\d+) on (\S+)$", re.MULTILINE)
 """A line of each step's log, where it ran in one."""
+
+_BATCH_LOGS = Path(".snakemake", "slurm_logs")
+"""Where Snakemake has the output of batch jobs that failed, below the directory of the workflow."""
+_NOT_BEGUN = ("it did not begin",)
 
 _ENDINGS = {
     "TIMEOUT": "ran out of time; raise `resources.runtime`",
@@ -47,19 +51,28 @@ def reasons(results: Path, name: str, epochs: int) -> tuple[str, ...]:
         return ()
     texts = [(step, log.read_text(errors="replace")) for step, log in logs(results, name, epochs)]
     texts = [(step, text) for step, text in texts if text]  # Snakemake makes those of all to come
-    said = tuple(
-        f"{step}: {line.removeprefix(ERROR)}"
-        for step, text in texts
-        for line in text.splitlines()
-        if line.startswith(ERROR)
-    )
+    said = tuple(f"{step}: {error}" for step, text in texts for error in _errors(text))
     if said:
         return said
     if not texts:
-        return ("it did not begin",)
+        return _not_begun(name)
     step, text = texts[-1]
     job = BATCH_JOB.search(text)
     return (_ended_in(step, *job.groups()) if job else f"it was ended in {step}",)
+
+
+def _errors(text: str) -> list[str]:
+    lines = text.splitlines()
+    return [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+
+
+def _not_begun(name: str) -> tuple[str, ...]:
+    """Return why no step began, by what the last batch job of the live part printed."""
+    logs = _BATCH_LOGS.glob(f"group_live_{name}_advance_*/*.log")
+    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
+        if errors := _errors(log.read_text(errors="replace")):
+            return tuple(dict.fromkeys(errors))
+    return (f"it did not begin; see {_BATCH_LOGS}",) if _BATCH_LOGS.exists() else _NOT_BEGUN
 
 
 def is_finished(results: Path, name: str, epochs: int) -> bool:
