@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,6 +68,8 @@ def lacking() -> str | None:
     for command in ("slurmctld", "slurmd", "munged", "nsenter", "ip"):
         if shutil.which(command) is None:
             return f"{command} is not installed: tools/debian-packages.sh slurm"
+    if find_spec("snakemake_executor_plugin_slurm") is None:
+        return "Snakemake's plug-in for Slurm is not installed: make setup-slurm"
     network = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]
     tried = ["unshare", "--mount", "--net", "--pid", "--fork", *network]
     if subprocess.run(tried, capture_output=True, check=False).returncode:
