@@ -27,8 +27,12 @@ run: .venv/run ## set up, then run the workloads of CONFIG on CORES, to results/
 .PHONY: setup
 setup: .venv/run .venv/test ## set up only: Debian packages, virtual environment, native library
 
+.PHONY: setup-slurm
+setup-slurm: .venv/run ## set up, with what it takes to submit to a Slurm cluster
+	$(BIN)/pip install -q --group slurm
+
 .PHONY: test
-test: .venv/run .venv/test .venv/kernels ## set up, then check everything: style, types, native, unit and live tests
+test: .venv/run .venv/test .venv/slurm .venv/kernels ## set up, then check everything: style, types, native, unit and live tests
 	$(BIN)/python tools/check.py
 
 .PHONY: test-kernels
@@ -38,6 +42,10 @@ test-kernels: .venv/run .venv/kernels ## boot Debian's kernels in emulated machi
 .PHONY: test-newer-kernels
 test-newer-kernels: .venv/run .venv/kernels ## the same on kernels of Debian's backports, as long as these are there
 	KERNELS=newer $(BIN)/python tools/check.py kernels
+
+.PHONY: test-slurm
+test-slurm: .venv/run .venv/slurm ## start a Slurm cluster of two nodes on this machine, and test on it
+	$(BIN)/python tools/check.py slurm
 
 .PHONY: torture
 torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and look for a lost write
@@ -82,6 +90,12 @@ clean: ## remove what was built; results stay
 .venv/test: .venv/run
 	tools/debian-packages.sh test
 	$(BIN)/pip install -q --group test --group lint
+	touch $@
+
+# What it takes to start a Slurm cluster. Where it cannot be had, those tests are skipped.
+.venv/slurm: .venv/test tools/debian-packages.sh
+	tools/debian-packages.sh slurm || true
+	$(BIN)/pip install -q --group slurm
 	touch $@
 
 # What it takes to boot other kernels. Where it cannot be had, those tests are skipped.

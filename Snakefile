@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from tidemark import workflow as tidemark
+from tidemark.cluster import resources as cluster
 
 min_version("9.14")
 
@@ -21,14 +22,19 @@ EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 
-tidemark.prepare_jobs(SCRIPTS)
+tidemark.prepare_jobs(SCRIPTS, Path(RESULTS))
 if workflow.is_main_process:
     tidemark.prepare_results(Path(RESULTS))
 
 
 onstart:
-    tidemark.open_results(Path(RESULTS))
+    tidemark.open_results(Path(RESULTS), RUNS)
+    tidemark.check_cluster(CONFIG, workflow)
     tidemark.end_on_signals()
+
+
+onerror:
+    tidemark.report_failure(Path(RESULTS), RUNS, workflow)
 
 
 wildcard_constraints:

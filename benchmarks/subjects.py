@@ -15,8 +15,8 @@ from tidemark.checkpoint.keepers import KEEPER_JSON, connect
 from tidemark.checkpoint.series import Series
 from tidemark.checkpoint.take import Taken, Taker
 from tidemark.files import write_json
-from tidemark.keeper.launch import launch
-from tidemark.keeper.main import CHECKPOINTS, OWNER_VARIABLE
+from tidemark.keeper.launch import OWNER_VARIABLE, launch
+from tidemark.keeper.main import CHECKPOINTS
 from tidemark.workload import Advance, Policy, Workload
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Run every check of the project and say at the end what passed, failed and was skipped.
 
-usage: check.py [style|native|tests|kernels]...   (default: all of them)
+usage: check.py [style|native|tests|slurm|kernels]...   (default: all of them)
 
 A failing check does not keep the others from running. The exit code is 1 if any failed.
 """
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path("build")
 REPORTS = BUILD / "reports"
 WORKERS = os.environ.get("WORKERS", "auto")
-_UNMARKED = "-m 'not serial and not kernels'"
+_UNMARKED = "-m 'not serial and not kernels and not slurm'"
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,14 @@ def checks() -> list[Check]:
         Check(
             "style",
             "mypy",
-            "mypy && mypy tests/workflow/conftest.py && mypy tests/kernels/conftest.py",
+            "mypy && mypy tests/workflow/conftest.py && mypy tests/kernels/conftest.py"
+            " && mypy tests/slurm/conftest.py",
         ),
         *_native("native", "RelWithDebInfo", "OFF"),
         *_native("sanitized", "Debug", "ON"),
         _pytest("tests", "tests in parallel", f"-n {WORKERS} {_UNMARKED}", "parallel"),
         _pytest("tests", "tests that own the machine", "-m serial", "serial"),
+        _pytest("slurm", "tests on a Slurm cluster", "-n 4 tests/slurm", "slurm"),
         Check("kernels", "build for other kernels", _build("native", "RelWithDebInfo", "OFF")),
         _pytest("kernels", "tests on other kernels", "tests/kernels", "kernels"),
     ]

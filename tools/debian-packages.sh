@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that are missing here, or says which they are.
 #
-# usage: debian-packages.sh build|test|kernels
+# usage: debian-packages.sh build|test|slurm|kernels
 #   build:   what the native library and the virtual environment need
 #   test:    that, and the servers that the tests run
+#   slurm:   a cluster to submit to, and Open MPI, for the tests
 #   kernels: what it takes to boot other kernels in emulated machines
 #
 # What is there is found by looking for the thing itself, so a machine that has it from
@@ -37,6 +38,13 @@ need python3-venv python3 -c "import ensurepip, venv"
 need python3-dev include
 if [ "$1" = test ]; then
 	need postgresql postgres
+fi
+if [ "$1" = slurm ]; then
+	need slurm-wlm command -v slurmctld
+	need munge command -v munged
+	need iproute2 command -v ip
+	need openmpi-bin command -v mpirun
+	need libopenmpi-dev command -v mpicc
 fi
 if [ "$1" = kernels ]; then
 	need qemu-system-x86 command -v qemu-system-x86_64

@@ -46,12 +46,17 @@ def set_up_logging(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, format="tidemark: %(message)s", stream=sys.stderr)
 
 
+def complain(message: str) -> None:
+    """Print an error."""
+    print(f"tidemark: error: {message}", file=sys.stderr)  # noqa: T201 - the place that prints
+
+
 def guard(run: Callable[[], int | None]) -> int:
     """Return the exit code of ``run``, with our own errors printed in one line and no traceback."""
     try:
         return run() or 0
     except TidemarkError as error:
-        print(f"tidemark: error: {error}", file=sys.stderr)  # noqa: T201 - the place that prints
+        complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print("tidemark: interrupted", file=sys.stderr)  # noqa: T201

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ast
-import fcntl
 import functools
 import hashlib
 import importlib.util
 import json
 import os
+import platform
 import signal
 import sys
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tidemark
-from tidemark.console import guard
-from tidemark.errors import BusyError, StorageError
-from tidemark.files import storage_errors
+from tidemark.console import complain, guard
+from tidemark.errors import StorageError
+from tidemark.files import write_bytes
 from tidemark.keeper.client import is_owned
-from tidemark.keeper.main import OWNER_VARIABLE
+from tidemark.keeper.launch import OWNER_VARIABLE
+from tidemark.locks import Held, Lock, held
 from tidemark.steps.job import INTERRUPTED_VARIABLE
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from tidemark.config import Config
 
 T = TypeVar("T")
+
+RUN_FILE = ".run"
+RUN_VARIABLE = "TIDEMARK_RUN"
+"""By both of these, a batch job knows whether it sees the results of the run that it is of."""
 
 EPOCH_OUTPUTS = (
     "clear.json",
@@ -74,18 +81,21 @@ def _or_exit(function: Callable[[], T]) -> T:
     return found[0]
 
 
-def prepare_jobs(scripts: Path) -> None:
+def prepare_jobs(scripts: Path, results: Path) -> None:
     """Set what the shell commands of jobs of this process find in their environment.
 
     They run the scripts in ``scripts`` with this Python; keepers that they start end with this
     process.
+
+    :raises SystemExit: in a batch job on a node that does not see the results
     """
+    _or_exit(lambda: _verify_visible(results))
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     os.environ["TIDEMARK_SCRIPTS"] = str(scripts)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-def open_results(results: Path) -> None:
+def open_results(results: Path, runs: Sequence[tuple[str, int]]) -> None:
     """Take the results for this run alone, until this process ends.
 
     To be called when the run begins. The lock is the kernel's, so a run that was killed leaves
@@ -93,17 +103,55 @@ def open_results(results: Path) -> None:
 
     :raises SystemExit: when another run has them, or they cannot be written
     """
-    _or_exit(lambda: _lock(results))
+    from tidemark.steps.report import forget_failures
+
+    _or_exit(lambda: _hold(results))
+    forget_failures(results, runs)
+
+
+def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any) -> None:
+    """Report of what there is, and say of each workload why it did not get to its end.
+
+    To be called when the run has failed. Where it was interrupted, that is reason enough; and what
+    jobs on this machine have said stands above. ``workflow`` is Snakemake's.
+    """
+    from tidemark.steps.report import report_unfinished
+
+    if INTERRUPTED_VARIABLE not in os.environ:
+        reasons = report_unfinished(results, runs)
+        for reason in () if workflow.local_exec else reasons:
+            complain(reason)
+
+
+def check_cluster(config: Config, workflow: Any) -> None:
+    """Fail where batch jobs of this run could never start, if it submits any.
+
+    To be called when the run begins; ``workflow`` is Snakemake's.
+
+    :raises SystemExit: when the partition or its nodes lack what is asked for, or batch jobs of a
+        run that was killed go on
+    """
+    if workflow.executor_plugin.name != "slurm":
+        return
+    from tidemark.cluster.check import check, check_free
+
+    _or_exit(lambda: check_free(Path.cwd()))
+    submitted = next((job for job in workflow.dag.needrun_jobs() if not job.is_local), None)
+    if submitted is not None:
+        partition = submitted.resources.get("slurm_partition")
+        cores = workflow.resource_settings.cores
+        _or_exit(lambda: check(config, partition and str(partition), cores))
 
 
 def end_on_signals() -> None:
-    """Make SIGTERM end the run as Ctrl-C does, and have neither of them be overlooked.
+    """Make SIGTERM and SIGHUP end the run as Ctrl-C does, and have none of them be overlooked.
 
     To be called when the run begins, after Snakemake (9.27) has installed a handler of its own:
     that one waits for a lock which the interrupted code may hold, and then the run hangs.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(*_: object) -> None:
@@ -113,31 +161,59 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _lock(results: Path) -> None:
-    path = results / ".lock"
-    with storage_errors(results):
-        results.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+_LOCKS: list[Lock] = []
+"""What this process holds until it ends."""
+
+
+def _hold(results: Path) -> None:
+    lock = held(
+        results,
+        lambda who: (
+            f"another run ({who}) works on {results}; wait for it, or set `results` to "
+            "another directory"
+        ),
+    )
+    _LOCKS.append(lock)
+    token = uuid.uuid4().hex
+    write_bytes(results / RUN_FILE, f"{token}\n".encode())
+    os.environ[RUN_VARIABLE] = token
+
+
+def _verify_visible(results: Path) -> None:
+    """Fail in a batch job that has other results before it than the run that submitted it.
+
+    :raises StorageError: then
+    """
+    token = os.environ.get(RUN_VARIABLE)
+    if token is None:
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
-        raise BusyError(
-            f"another run (process {holder}) works on {results}; wait for it, or set `results` "
-            "to another directory"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        seen = (results / RUN_FILE).read_text().strip()
+    except OSError:
+        seen = ""
+    if seen != token:
+        raise StorageError(
+            f"the results in {results.absolute()} are not seen by the node {platform.node()}; set "
+            "`results` to a directory that all nodes share"
+        )
 
 
 def prepare_results(results: Path) -> None:
     """Remove the files of keepers that are gone: a run that was killed leaves them.
 
+    Nothing is touched where another run works on the results: its keepers may be on other nodes.
     To be called before Snakemake looks at files, and only by its main process.
 
     :raises SystemExit: when something else stands in their place
     """
     _or_exit(lambda: _verify_directory(results))
+    with suppress(Held, StorageError):
+        if results.exists():
+            with Lock(results):
+                _remove_stale(results)
+
+
+def _remove_stale(results: Path) -> None:
     for path in results.glob("run/*/keeper.json"):
         try:
             owned = is_owned(json.loads(path.read_bytes()))

@@ -157,11 +157,11 @@ def test_two_runs_on_the_same_results_do_not_mix(pipeline: Pipeline) -> None:
     pipeline.results.mkdir()
     with (pipeline.results / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("4711\n")
+        lock.write("process 4711 on here\n")
         lock.flush()
         run = pipeline.run()
     assert run.code == 12
-    assert "another run (process 4711) works on results" in sentence(run)
+    assert "another run (process 4711 on here) works on results" in sentence(run)
 
 
 @contextmanager

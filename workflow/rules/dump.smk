@@ -15,7 +15,7 @@ rule collect:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
     params:
         code=tidemark.code(SCRIPTS / "collect.py"),
     shell:
@@ -38,7 +38,7 @@ rule merge:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
     params:
         code=tidemark.code(SCRIPTS / "merge.py"),
     shell:
@@ -63,7 +63,7 @@ rule dump:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
     params:
         code=tidemark.code(SCRIPTS / "dump.py"),
     shell:

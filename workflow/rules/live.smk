@@ -2,7 +2,8 @@
 # cannot be resumed: the loss of one output runs the whole chain of that workload again.
 #
 # All rules of the chain share one group (one batch job on a cluster) and take the same number of
-# threads; a workload that has begun goes before one that has not.
+# threads; a workload that has begun goes before one that has not. The memory and the time of that
+# job are asked for by keep, for all of them.
 
 
 rule keep:
@@ -14,7 +15,10 @@ rule keep:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    resources:
+        mem_mb=lambda w: cluster.live(CONFIG, w.w).mem_mb,
+        runtime=lambda w: cluster.live(CONFIG, w.w).runtime,
     params:
         workload=lambda w: CONFIG.workload_json(w.w),
         programs=lambda w: tidemark.programs(CONFIG.workloads[w.w]),
@@ -40,7 +44,7 @@ rule clear:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
     params:
         code=tidemark.code(SCRIPTS / "clear.py"),
     shell:
@@ -62,7 +66,7 @@ rule advance:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
     params:
         code=tidemark.code(SCRIPTS / "advance.py"),
     shell:
@@ -90,7 +94,7 @@ rule seal:
         "live_{w}"
     conda:
         "../envs/tidemark.yaml"
-    threads: CONFIG.live_threads
+    threads: lambda w: cluster.live(CONFIG, w.w).threads
     params:
         code=tidemark.code(SCRIPTS / "seal.py"),
     shell:

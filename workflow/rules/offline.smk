@@ -12,9 +12,12 @@ rule restore:
     log:
         f"{EPOCH}/log/restore.log",
     group:
-        "offline"
+        "offline_{w}"
     conda:
         "../envs/tidemark.yaml"
+    resources:
+        mem_mb=lambda w: cluster.offline(CONFIG, w.w).mem_mb,
+        runtime=lambda w: cluster.offline(CONFIG, w.w).runtime,
     params:
         code=tidemark.code(SCRIPTS / "restore.py"),
     shell:
@@ -38,9 +41,12 @@ rule verify:
     log:
         f"{EPOCH}/log/verify.log",
     group:
-        "offline"
+        "offline_{w}"
     conda:
         "../envs/tidemark.yaml"
+    resources:
+        mem_mb=lambda w: cluster.offline(CONFIG, w.w).mem_mb,
+        runtime=lambda w: cluster.offline(CONFIG, w.w).runtime,
     params:
         code=tidemark.code(SCRIPTS / "verify.py"),
     shell:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from typing import TYPE_CHECKING, Self
 
-from tidemark.errors import BusyError
 from tidemark.files import storage_errors
 from tidemark.image.names import MANIFEST
 from tidemark.image.spares import Spares
+from tidemark.locks import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,25 +30,21 @@ class Series:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.spares = Spares(directory / ".spares")
-        with storage_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._clean()
-        except BlockingIOError:
-            os.close(self._lock)
-            raise BusyError(
-                f"another process writes checkpoints to {directory}; wait for it, or use another "
-                "directory"
-            ) from None
+        self._lock = held(
+            directory,
+            lambda who: (
+                f"another process writes checkpoints to {directory} ({who}); wait for it, "
+                "or use another directory"
+            ),
+        )
+        self._clean()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.spares.clear()
-        os.close(self._lock)
+        self._lock.release()
 
     def path(self, number: int) -> Path:
         """Return the directory of a checkpoint."""

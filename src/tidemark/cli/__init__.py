@@ -22,7 +22,7 @@ VERBS = {
     "probe": "tell what this machine allows, each thing tried for real",
     "release": "keep a process no more",
     "restore": "restore a dump as files, or as a tree of processes",
-    "run": "run the workloads of a config, by Snakemake",
+    "run": "run the workloads of a config, or one command with checkpoints of it",
     "show": "list what a dump, or a chain of them, holds",
     "status": "list the processes that are kept, and their last checkpoints",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -89,7 +90,7 @@ def _take_all(client: Client, series: Series, arguments: Namespace, interrupts: 
     from tidemark.native.library import LackingError
 
     most = arguments.max_memory
-    taker = Taker(client, series, _half_of_free_memory() if most is None else most)
+    taker = Taker(client, series, half_of_free_memory() if most is None else most)
     many = arguments.count or (None if arguments.every else 1)
     for index in itertools.count():
         due = time.monotonic() + (arguments.every or 0.0)
@@ -107,14 +108,17 @@ def _take_all(client: Client, series: Series, arguments: Namespace, interrupts: 
         client.wait(max(0.0, due - time.monotonic()))
 
 
-def _half_of_free_memory() -> int:
+def half_of_free_memory() -> int:
+    """Return half of the memory that is free, or that a batch job was given, in bytes."""
     with open("/proc/meminfo") as file:  # noqa: PTH123 - of the kernel
         free = next(line for line in file if line.startswith("MemAvailable:"))
-    return int(free.split()[1]) * 1024 // 2
+    most = int(free.split()[1]) * 1024
+    given = os.environ.get("SLURM_MEM_PER_NODE", "")  # MiB; 0 for all
+    return min(most, int(given) << 20 if given.isdecimal() and int(given) else most) // 2
 
 
 def _print(taken: Taken, *, as_json: bool) -> None:
-    sys.stdout.write(_json(taken) if as_json else _line(taken))
+    sys.stdout.write(_json(taken) if as_json else f"{line_of(taken)}\n")
     sys.stdout.flush()
 
 
@@ -123,7 +127,8 @@ def _json(taken: Taken) -> str:
     return json.dumps({"schema": SCHEMA, **value}, sort_keys=True) + "\n"
 
 
-def _line(taken: Taken) -> str:
+def line_of(taken: Taken) -> str:
+    """Return a checkpoint in one line, for people."""
     notes = [f"on top of {taken.parent.name}" if taken.parent else "in full"]
     if taken.held:
         notes.append("written while the process stood: --max-memory is too small for a copy")
@@ -132,5 +137,5 @@ def _line(taken: Taken) -> str:
     return (
         f"{taken.path}  {taken.pages} pages, {shown_bytes(taken.bytes)}; "
         f"frozen {shown_seconds(taken.frozen_seconds)}, in all {shown_seconds(taken.seconds)}; "
-        f"{', '.join(notes)}\n"
+        f"{', '.join(notes)}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tidemark.files import dump_json, read_json, write_json
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
 
     from tidemark.workload import Workload
 
@@ -75,19 +77,32 @@ def _check_free(keeper_json: Path) -> None:
 
 
 def _workload(arguments: Namespace) -> Workload:
+    kept = program_of(arguments.command or (), arguments.tracker)
+    return replace(
+        kept,
+        name=_name(arguments),
+        run=kept.run or None,
+        attach_pid=arguments.pid,
+        attach_pidfile=str(arguments.pidfile.absolute()) if arguments.pidfile else None,
+        timeout=arguments.timeout,
+    )
+
+
+def program_of(command: Sequence[str], tracker: str) -> Workload:
+    """Return a program that is started for checkpoints of it, by the name of its file."""
     from tidemark.workload import Advance, Policy, Workload
 
     return Workload(
-        name=_name(arguments),
-        run=tuple(arguments.command) if arguments.command else None,
-        attach_pid=arguments.pid,
-        attach_pidfile=str(arguments.pidfile.absolute()) if arguments.pidfile else None,
+        name=_safe(Path(command[0]).name) if command else "",
+        run=tuple(command),
+        attach_pid=None,
+        attach_pidfile=None,
         epochs=0,
         advance=Advance(None, None, None),
-        tracker=arguments.tracker,
+        tracker=tracker,
         policy=Policy(),
         ready=None,
-        timeout=arguments.timeout,
+        timeout=60.0,
         stop_signal="TERM",
         stop_grace=10.0,
         check=None,
@@ -104,6 +119,10 @@ def _name(arguments: Namespace) -> str:
         if arguments.pidfile
         else Path(arguments.command[0]).name
     )
+    return _safe(name)
+
+
+def _safe(name: str) -> str:
     return re.sub(r"[^\w.+-]|^\.+", "_", name)
 
 

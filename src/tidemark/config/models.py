@@ -113,6 +113,34 @@ class StopSection(Section):
     )
 
 
+class ResourcesSection(Section):
+    """What a batch job of the workload asks a cluster for. A run on one machine heeds threads."""
+
+    threads: fields.Count | None = Field(
+        default=None,
+        title="a whole number, at least 1",
+        description="The processors of its live part. Not given: `live_threads`.",
+    )
+    shared_mb: fields.Count | None = Field(
+        default=None,
+        title="MiB, at least 1",
+        description="How much memory it shares, from which `mem_mb` and `runtime` are derived. "
+        "Not given: what its last dump in the results holds.",
+    )
+    mem_mb: fields.Count | None = Field(
+        default=None,
+        title="MiB, at least 1",
+        description="The memory of its live part. Not given: 1024, and twice what it shares, "
+        "which is taken for 512 where it is not known.",
+    )
+    runtime: fields.Count | None = Field(
+        default=None,
+        title="minutes, at least 1",
+        description="How long its live part may take. Not given: as long as its epochs and its "
+        "`timeout` let it.",
+    )
+
+
 class WorkloadSection(Section):
     """One declared program."""
 
@@ -124,6 +152,7 @@ class WorkloadSection(Section):
         **dict.fromkeys(("step", "output"), "ready"),
         **dict.fromkeys(("pid", "pidfile"), "attach"),
         **dict.fromkeys(("signal", "grace"), "stop"),
+        **dict.fromkeys(("threads", "shared_mb", "mem_mb", "runtime"), "resources"),
     }
     model_config = ConfigDict(
         json_schema_extra={
@@ -214,6 +243,11 @@ class WorkloadSection(Section):
         description="Environment variables for the program, its `advance.command` and its `check`, "
         "besides those of the run. A program that was attached to keeps its own.",
     )
+    resources: ResourcesSection = Field(
+        default=ResourcesSection(),
+        title="a mapping",
+        description="What its batch jobs ask a cluster for.",
+    )
 
     @classmethod
     def rules(cls, given: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -259,5 +293,6 @@ class Config(Section):
             near = nearest(name, self.workloads)
             hint = f"did you mean `{near}`?" if near else "see `workloads` in the config"
             raise ConfigError(f"there is no workload `{name}`; {hint}")
-        section = self.workloads[name].model_dump(mode="json")
+        # What a cluster is asked for makes no difference to what comes of it.
+        section = self.workloads[name].model_dump(mode="json", exclude={"resources"})
         return json.dumps({"name": name, **section}, sort_keys=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tidemark import proc
 from tidemark.errors import AttachError, WorkloadError
 from tidemark.keeper.quantum import STEP_VARIABLE, describe_ending
-from tidemark.keeper.spawn import cannot_execute, last_output, spawn
+from tidemark.keeper.spawn import Streams, cannot_execute, last_output, spawn
 from tidemark.native.library import ForbiddenError, ProcessGoneError, TracedError
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ def begin(live: Live) -> None:
         output.unlink(missing_ok=True)  # what a former run printed says nothing of this one
     if live.started:
         _start(live)
-        _wait_until_ready(live)
+        if not live.streams:
+            _wait_until_ready(live)
         live.tree.freeze()
     else:
         _attach(live)
-    if not live.shares_memory():
+    if not live.streams and not live.shares_memory():
         raise WorkloadError(
             f"workload {live.workload.name} shares no memory: none of its "
             f"{len(live.tree.processes)} processes maps any with MAP_SHARED"
@@ -55,7 +56,10 @@ def _start(live: Live) -> None:
         env = {**env, STEP_VARIABLE: str(theirs.fileno())}
         live.loop.add(live.steps.fileno(), lambda: _on_question(live))
     inherit = [theirs.fileno()] if live.asks_for_steps else []
-    spawned = spawn(argv, env, live.output, live.limits, inherit=inherit, outlives=live.outlives)
+    streams = Streams(live.output, live.streams)
+    spawned = spawn(argv, env, streams, live.limits, inherit=inherit, outlives=live.outlives)
+    for descriptor in live.streams:
+        os.close(descriptor)  # or who reads them would never see their end
     theirs.close()
     live.tree.seize(spawned.pid)
     spawned.go()

@@ -67,12 +67,14 @@ class Client:
             raise error_of(answer)
         return answer, descriptors
 
-    def wait(self, seconds: float) -> None:
-        """Let time pass, in which nothing is asked.
+    def wait(self, seconds: float | None, *others: int) -> None:
+        """Let time pass, in which nothing is asked, until one of the descriptors can be read.
 
+        :param others: these descriptors
         :raises KeeperError: when the keeper goes
         """
-        if select.select([self._socket], [], [], seconds)[0]:
+        own = self._socket.fileno()
+        if own in select.select([own, *others], [], [], seconds)[0]:
             raise self._gone()
 
 

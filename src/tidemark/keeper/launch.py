@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,28 +14,42 @@ from tidemark.files import storage_errors
 from tidemark.keeper.client import error_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
 
-def launch(workload_json: str, directory: Path, *words: str) -> dict[str, Any]:
+
+def launch(
+    workload_json: str,
+    directory: Path,
+    *words: str,
+    owner: int | None = None,
+    streams: Sequence[int] = (),
+) -> dict[str, Any]:
     """Start a keeper that works in ``directory``; return what it says when it is ready.
 
-    It is detached: in a session of its own, with no terminal. It ends with the process that
-    TIDEMARK_OWNER_PID names in the environment.
+    It is detached: in a session of its own, with no terminal. It ends with its owner, or else with
+    the process that TIDEMARK_OWNER_PID names in the environment.
 
     :param words: further words of the keeper's command line
+    :param streams: descriptors that it gets, and finds as the last word
     :raises TidemarkError: what the keeper could not do, as its own class
     """
+    given = [",".join(map(str, streams))] if streams else []
+    environment = {**os.environ, OWNER_VARIABLE: str(owner)} if owner else None
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         log = (directory / "keeper.log").open("ab")
     with log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "tidemark.keeper.main", str(directory), *words],
+            [sys.executable, "-m", "tidemark.keeper.main", str(directory), *words, *given],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
+            pass_fds=streams,
+            env=environment,
             text=True,
         )
     assert keeper.stdin is not None and keeper.stdout is not None  # noqa: S101, PT018 - for mypy

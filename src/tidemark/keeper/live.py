@@ -25,15 +25,24 @@ class Live:
 
     :param directory: where the output of the workload and of its commands is kept
     :param owner: the pid of the process with which all of this ends; None for no one
-    :param outlives: whether a workload that we start is to run on when this process ends
+    :param outlives: whether a workload that we start is to run on when this process is killed
+    :param streams: the standard streams of a workload that we start; none: its output is kept, and
+        it is ready only when it shares memory
     :raises TrackerError: when the machine lacks the tracker that the workload asks for
     """
 
     def __init__(
-        self, workload: Workload, directory: Path, owner: int | None, *, outlives: bool = False
+        self,
+        workload: Workload,
+        directory: Path,
+        owner: int | None,
+        *,
+        outlives: bool = False,
+        streams: tuple[int, ...] = (),
     ) -> None:
         self.workload = workload
         self.outlives = outlives
+        self.streams = streams
         self.tracker, self.tracker_reason = choose_tracker(workload.tracker)
         self.output = directory / "output.log"
         self.command_output = directory / "command.log"
@@ -46,7 +55,8 @@ class Live:
             kill_with_tracer=self.started and not outlives,
             other_ended=self._on_other_ended,
         )
-        self.loop = Loop(owner, self.tree.pump)
+        # What ends a batch job is sent to all of its processes: it is for the owner to say when.
+        self.loop = Loop(owner, self.tree.pump, heeds_signals=not streams)
         self.loop.add(self.tracking.notices.fileno(), self.tracking.attend)
         self.steps = StepSocket()
         self._commands: dict[int, Command] = {}

@@ -30,12 +30,16 @@ class Loop:
 
     :param owner: the pid of the process with which the keeper is to end; None for no one
     :param children: called after SIGCHLD
+    :param heeds_signals: whether SIGTERM, SIGINT and SIGHUP end the keeper, too
     :raises KeeperError: when the owner has gone already
     """
 
-    def __init__(self, owner: int | None, children: Callable[[], object]) -> None:
+    def __init__(
+        self, owner: int | None, children: Callable[[], object], *, heeds_signals: bool = True
+    ) -> None:
         self._selector = selectors.DefaultSelector()
         self._children = children
+        self._ending = _ENDING if heeds_signals else ()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, *_ENDING):
@@ -92,7 +96,7 @@ class Loop:
             numbers = os.read(self._wake_out, 4096)
         if signal.SIGCHLD in numbers:
             self._children()
-        if any(number in numbers for number in _ENDING):
+        if any(number in numbers for number in self._ending):
             raise Ended
 
 

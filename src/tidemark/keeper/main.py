@@ -1,11 +1,15 @@
 """The keeper's process: one thread, one socket, one workload.
 
-``python -m tidemark.keeper.main DIRECTORY [checkpoints] < workload.json``, with the owner's pid
+``python -m tidemark.keeper.main DIRECTORY [MODE] < workload.json``, with the owner's pid
 as TIDEMARK_OWNER_PID in the environment. It prints one line of JSON when the workload is ready, or
 why it is not, and then serves until it is stopped, its owner ends, or nobody asks any more.
 
 With ``checkpoints`` the workload runs all the time but while a checkpoint is taken, and runs on
 when the keeper ends, however it does. Without, it is taken through epochs, and stands in between.
+
+``job IN,OUT,ERR`` is for the program of a batch job, which gets these descriptors as its standard
+streams, and need not share memory at once. It runs all the time, too, and also when the keeper is
+killed; but with the keeper's owner it ends. How it ended is in ``ending.json``.
 """
 
 from __future__ import annotations
@@ -18,23 +22,29 @@ from typing import Any
 
 from tidemark import proc
 from tidemark.errors import StorageError, TidemarkError
+from tidemark.files import write_json
 from tidemark.keeper.checkpoint import Checkpoints
+from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.keeper.live import Live
 from tidemark.keeper.loop import Ended
 from tidemark.keeper.server import Server
 from tidemark.keeper.session import Session
 from tidemark.workload import Workload
 
-OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
 SOCKET_NAME = "keeper.sock"
 CHECKPOINTS = "checkpoints"
+JOB = "job"
+ENDING_JSON = "ending.json"
 
 
-def _run(workload: Workload, directory: Path, owner: int | None, *, roams: bool) -> None:
+def _run(
+    workload: Workload, directory: Path, owner: int | None, mode: str, streams: tuple[int, ...]
+) -> None:
     """Keep ``workload``; the first line on stdout says whether it is ready."""
-    live = Live(workload, directory, owner, outlives=roams)
+    spare = mode in {CHECKPOINTS, JOB}
+    live = Live(workload, directory, owner, outlives=spare, streams=streams)
     session = Session(live)
-    checkpoints = Checkpoints(live) if roams else None
+    checkpoints = Checkpoints(live) if spare else None
     server = Server(live, session, directory / SOCKET_NAME, checkpoints)
     try:
         session.begin()
@@ -56,9 +66,15 @@ def _run(workload: Workload, directory: Path, owner: int | None, *, roams: bool)
             }
         )
         server.serve()
+    except Ended:
+        if mode == JOB:
+            spare = False
+            if live.tree.root_ending is not None:
+                write_json(directory / ENDING_JSON, vars(live.tree.root_ending))
+        raise
     finally:
         server.close()
-        session.abandon()
+        session.abandon(spare=spare)
 
 
 def _announce(message: dict[str, Any]) -> None:
@@ -75,10 +91,10 @@ def main() -> int:
     directory = Path(sys.argv[1])
     workload = Workload.from_json(sys.stdin.read())
     owner = os.environ.get(OWNER_VARIABLE)
+    mode, *rest = sys.argv[2:] or [""]
+    streams = tuple(int(word) for words in rest for word in words.split(","))
     try:
-        _run(
-            workload, directory, int(owner) if owner else None, roams=sys.argv[2:] == [CHECKPOINTS]
-        )
+        _run(workload, directory, int(owner) if owner else None, mode, streams)
     except TidemarkError as error:
         _announce({"error": str(error), "exit_code": error.exit_code})
         return error.exit_code

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tidemark.errors import WorkloadError
-from tidemark.keeper.spawn import cannot_execute, last_output, spawn
+from tidemark.keeper.spawn import Streams, cannot_execute, last_output, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ class Command:
 
         :raises WorkloadError: when it cannot be executed
         """
-        spawned = spawn(argv, env, output, limits)
+        spawned = spawn(argv, env, Streams(output), limits)
         spawned.go()
         if failure := spawned.failure():
             raise cannot_execute(argv, failure)

@@ -77,10 +77,10 @@ class Server:
         :raises Ended: when the keeper is to end before
         """
         while not self._sealed:
+            if self._checkpoints is not None and self._live.gone():
+                raise Ended
             heard = self._live.loop.wait(_IDLE_SECONDS)
             if self._checkpoints is None and not heard:
-                raise Ended
-            if self._checkpoints is not None and self._live.gone():
                 raise Ended
 
     def _on_connection(self) -> None:

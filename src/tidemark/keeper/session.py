@@ -228,13 +228,13 @@ class Session:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def abandon(self) -> None:
-        """Leave in a hurry: kill what we started, unless it outlives us; let go all else."""
+    def abandon(self, *, spare: bool = False) -> None:
+        """Leave in a hurry: kill what we started, but for what is to be spared; let go all else."""
         live = self._live
         live.stop_commands()
         self._close_snapshot()
         live.stop_tracking()
-        if live.started and not live.outlives:
+        if live.started and not spare:
             self.kill()
         else:
             live.tree.detach()

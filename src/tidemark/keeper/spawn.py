@@ -26,6 +26,24 @@ FileLimits = tuple[int, int]
 """The soft and the hard limit on open files: getrlimit(2)."""
 
 
+@dataclass(frozen=True)
+class Streams:
+    """The standard streams of a program: the descriptors ``given``.
+
+    Without them its input is empty, and its output is appended to the file ``output``.
+    """
+
+    output: Path
+    given: Sequence[int] = ()
+
+    def open(self) -> Sequence[int]:
+        """Return the descriptors of input, output and errors."""
+        if self.given:
+            return self.given
+        log = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        return (os.open(os.devnull, os.O_RDONLY), log, log)
+
+
 @dataclass
 class Spawned:
     """A program that waits at its gate, before its first instruction, until :meth:`go`."""
@@ -53,15 +71,13 @@ class Spawned:
 def spawn(  # noqa: PLR0913 - all that is the program's own
     argv: Sequence[str],
     env: Mapping[str, str],
-    output: Path,
+    streams: Streams,
     limits: FileLimits,
     *,
     inherit: Sequence[int] = (),
     outlives: bool = False,
 ) -> Spawned:
     """Fork a child that will execute ``argv`` in a session of its own, at its gate.
-
-    Its input is empty and its output is appended to the file ``output``.
 
     :param limits: how many files it may have open
     :param inherit: descriptors that it keeps
@@ -76,7 +92,7 @@ def spawn(  # noqa: PLR0913 - all that is the program's own
             os.close(failure_out)
             if not outlives:
                 die_with_parent(signal.SIGKILL)
-            _become(output, inherit)
+            _become(streams, inherit)
             if os.read(gate_out, 1) == b"g":
                 # Last: until the program runs, we have open what the keeper has.
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -90,15 +106,13 @@ def spawn(  # noqa: PLR0913 - all that is the program's own
     return Spawned(pid, argv, gate_in, failure_out)
 
 
-def _become(output: Path, inherit: Sequence[int]) -> None:
+def _become(streams: Streams, inherit: Sequence[int]) -> None:
     """Give this forked child the surroundings of the program."""
     os.setsid()
     for number in _CHANGED:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
+    for target, source in enumerate(streams.open()):
         os.dup2(source, target)
     for descriptor in inherit:
         os.set_inheritable(descriptor, True)

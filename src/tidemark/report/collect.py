@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tidemark.errors import TidemarkError
 from tidemark.files import read_json
-from tidemark.report import parse
+from tidemark.report import parse, unfinished
 from tidemark.report.bitmaps import BitmapError, load_bitmaps, region_counts
 from tidemark.report.fields import FieldError, Fields
 from tidemark.report.model import Epoch, Workload
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tidemark.report.model import Cost, RegionCounts
 
 T = TypeVar("T")
-STEPS = ("clear", "advance", "collect", "merge", "dump", "restore", "verify")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def collect(results: Path, name: str, epochs: int) -> Workload:
         if live is not None and number < len(live.frozen_seconds):
             record = replace(record, frozen_seconds=live.frozen_seconds[number])
         records.append(record)
-    return Workload(name, live, tuple(records), tuple(reader.notices))
+    why = unfinished.reasons(results, name, epochs)
+    return Workload(name, live, tuple(records), tuple(reader.notices), why)
 
 
 def _epoch(reader: _Reader, directory: Path, number: int) -> Epoch:
@@ -101,6 +101,6 @@ def _epoch(reader: _Reader, directory: Path, number: int) -> Epoch:
 
 def _costs(reader: _Reader, directory: Path) -> tuple[Cost, ...]:
     """Return the costs of the steps that recorded any, in the order of the steps."""
-    paths = [directory / f"{step}.json" for step in STEPS]
+    paths = [directory / f"{step}.json" for step in unfinished.EPOCH_STEPS]
     costs = [reader.load(path, parse.cost) for path in paths if path.exists()]
     return tuple(cost for cost in costs if cost is not None)

@@ -139,9 +139,13 @@ class Live:
 
 @dataclass(frozen=True)
 class Workload:
-    """A workload: its epochs in order, and notices about what could not be read."""
+    """A workload: its epochs in order, and notices about what could not be read.
+
+    ``unfinished``: why it did not get to its end.
+    """
 
     name: str
     live: Live | None
     epochs: tuple[Epoch, ...]
     notices: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()

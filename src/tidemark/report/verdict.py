@@ -57,11 +57,11 @@ def judge(workload: Workload) -> Verdict:
     failed = failures(workload)
     unknown = [p for verdict in verdicts if verdict.state == "incomplete" for p in verdict.problems]
     if failed:
-        return Verdict("failed", "Verification FAILED", (*failed, *unknown))
+        return Verdict("failed", "Verification FAILED", (*failed, *workload.unfinished, *unknown))
     if unknown or not verdicts:
         done = len(verdicts) - len(unknown)
         headline = f"Incomplete: {done} of {plural(len(verdicts), 'epoch')} verified"
-        return Verdict("incomplete", headline, tuple(unknown))
+        return Verdict("incomplete", headline, (*workload.unfinished, *unknown))
     if workload.notices:
         return Verdict("verified", "Verified bit for bit; parts of the record are missing")
     return Verdict("verified", "Verified bit for bit")

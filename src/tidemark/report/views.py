@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidemark.report.charts import RATE, SECONDS, SHARE, SIZE, Chart, Series, bar_chart
-from tidemark.report.collect import STEPS
 from tidemark.report.drawing import Drawing, draw
 from tidemark.report.heatmap import heat_maps
 from tidemark.report.rows import Row, epoch_row, region_rows
 from tidemark.report.totals import Totals, totals
+from tidemark.report.unfinished import EPOCH_STEPS
 from tidemark.report.verdict import Verdict, judge, judge_epoch
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def view(results: Path, workload: Workload, anchor: str) -> WorkloadView:
         epochs=epochs,
         regions=_regions(workload),
         commands=_commands(workload),
-        steps=tuple(step for step in STEPS if any(step in epoch.costs for epoch in epochs)),
+        steps=tuple(step for step in EPOCH_STEPS if any(step in epoch.costs for epoch in epochs)),
         charts=_charts([epoch.row for epoch in epochs]),
         maps=tuple(draw(one) for one in maps if one in busiest),
         maps_left_out=len(maps) - len(busiest),

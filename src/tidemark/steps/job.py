@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tidemark import proc
 from tidemark.console import guard
+from tidemark.errors import TidemarkError
 from tidemark.files import write_json
 
 if TYPE_CHECKING:
@@ -71,7 +73,11 @@ def run(step: Callable[[Job], None]) -> None:
     def measured() -> None:
         if INTERRUPTED_VARIABLE in os.environ:
             raise KeyboardInterrupt
-        step(job)
+        try:
+            step(job)
+        except TidemarkError as error:
+            _note(job, f"tidemark: error: {error}")
+            raise
         cost = job.optional_path("cost")
         if cost is not None:
             write_json(cost, {"step": job.name, **_cost()})
@@ -100,6 +106,17 @@ def _set_up_log(job: Job) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log, mode="w"))
     logging.basicConfig(level=logging.INFO, format="tidemark: %(message)s", handlers=handlers)
+    if batch_job := os.environ.get("SLURM_JOB_ID"):
+        node = os.environ.get("SLURMD_NODENAME", platform.node())
+        _note(job, f"tidemark: batch job {batch_job} on {node}")
+
+
+def _note(job: Job, line: str) -> None:
+    """Write a line to the job's own log file."""
+    log = job.optional_path("log")
+    if log is not None:
+        with log.open("a") as file:
+            file.write(f"{line}\n")
 
 
 def _cost() -> dict[str, float | int]:
