@@ -90,8 +90,8 @@ static int64_t save(const struct tm_holder_request *request, int out)
 
 		if (put < 0 && errno == EINTR)
 			continue;
-		if (put < 0)
-			return errno;
+		if (put <= 0)
+			return put < 0 ? errno : EIO;
 		done += (uint64_t)put;
 	}
 	return 0;

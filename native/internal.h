@@ -24,7 +24,7 @@ __attribute__((format(printf, 3, 4))) int tm_fail_on(struct tm_error *error, int
 
 /* Opens /proc/TID/NAME. */
 int tm_open_proc(int tid, const char *name, int flags, int *ret, struct tm_error *error);
-/* pread, or pwrite, of all of it; TM_SHORT at an end of file. */
+/* pread, or pwrite, of all of it; TM_SHORT at an end of file, or where nothing more is taken. */
 int tm_pread_all(int fd, void *buffer, size_t size, uint64_t offset, struct tm_error *error);
 int tm_write_all(int fd, const void *buffer, size_t size, struct tm_error *error);
 int tm_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset, struct tm_error *error);

@@ -100,6 +100,8 @@ int tm_write_all(int fd, const void *buffer, size_t size, struct tm_error *error
 			continue;
 		if (put < 0)
 			return tm_fail(error, TM_SYSTEM, "write");
+		if (put == 0)
+			return tm_fail(error, TM_SHORT, "write: nothing is taken any more");
 		done += (size_t)put;
 	}
 	return TM_OK;
@@ -115,6 +117,9 @@ int tm_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset, stru
 			continue;
 		if (put < 0)
 			return tm_fail(error, TM_SYSTEM, "write at %#llx",
+				       (unsigned long long)(offset + done));
+		if (put == 0) /* so it is for the memory of a process that has ended */
+			return tm_fail(error, TM_SHORT, "write at %#llx: nothing is taken any more",
 				       (unsigned long long)(offset + done));
 		done += (size_t)put;
 	}
