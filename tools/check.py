@@ -53,8 +53,8 @@ def checks() -> list[Check]:
         Check(
             "style",
             "mypy",
-            "mypy && mypy tests/workflow/conftest.py && mypy tests/kernels/conftest.py"
-            " && mypy tests/slurm/conftest.py",
+            "mypy && for each in workflow kernels slurm unit; do"
+            " mypy tests/$each/conftest.py || exit 1; done",
         ),
         *_native("native", "RelWithDebInfo", "OFF"),
         *_native("sanitized", "Debug", "ON"),

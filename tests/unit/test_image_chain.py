@@ -131,7 +131,7 @@ def as_criu_3_17(image: Path) -> None:
         path.write_bytes(content)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(plan=steps)
 def test_every_image_of_a_chain_reads_back_as_it_was_meant(
     plan: list[dict[int, list[str]]],

@@ -314,7 +314,7 @@ def read_everything(image: Path) -> None:
             region.source.hash(region.present)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(epoch=st.sampled_from(EPOCHS), name=st.sampled_from(NAMES), changes=edits)
 def test_any_bytes_in_a_dump_of_ours_are_noticed(
     pristine: Path, epoch: str, name: str, changes: list[tuple[float, int]]
@@ -327,7 +327,7 @@ def test_any_bytes_in_a_dump_of_ours_are_noticed(
         refused(root, name, f"{root}/{epoch}")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(epoch=st.sampled_from(EPOCHS), name=st.sampled_from(NAMES[:3]), changes=edits)
 def test_any_bytes_in_a_dump_without_manifests_end_in_an_answer_or_a_sentence(
     pristine: Path, epoch: str, name: str, changes: list[tuple[float, int]]

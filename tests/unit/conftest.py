@@ -1,0 +1,9 @@
+"""What holds for all unit tests."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# How long an example takes tells how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
