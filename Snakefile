@@ -18,6 +18,7 @@ report: "workflow/report/workflow.rst"
 
 CONFIG = tidemark.load_config(config, workflow.configfiles)
 RESULTS = CONFIG.results
+STEPWISE = tidemark.names(CONFIG, fused=False)
 EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
@@ -49,6 +50,7 @@ localrules:
 
 include: "workflow/rules/live.smk"
 include: "workflow/rules/dump.smk"
+include: "workflow/rules/fused.smk"
 include: "workflow/rules/offline.smk"
 include: "workflow/rules/report.smk"
 

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import uuid
@@ -47,6 +48,12 @@ EPOCH_OUTPUTS = (
     "verify.json",
 )
 """What each epoch leaves: all of it is asked for, so that the loss of any part is noticed."""
+
+LIVE_STEPS = ("clear", "advance", "collect", "merge", "dump")
+"""The steps of an epoch that a fused live part does in its one job."""
+
+_NOTHING = "(?!)"
+"""A pattern that nothing matches."""
 
 _BESIDE = {
     # What a script starts as a process of its own is not to be seen in its imports.
@@ -299,6 +306,26 @@ def _built_files() -> Iterator[Path]:
 @functools.cache
 def _file_digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def names(config: Config, *, fused: bool, epochs: int | None = None) -> str:
+    """Return a pattern of the workloads of one form and, where given, of so many epochs."""
+    from tidemark.config.fields import NAME
+
+    chosen = [
+        name
+        for name, workload in config.workloads.items()
+        if config.fused(name) == fused and epochs in (None, workload.epochs)
+    ]
+    if len(chosen) == len(config.workloads):
+        return NAME.pattern  # matching a thousand names one by one is what would take longest
+    return "|".join(map(re.escape, chosen)) or _NOTHING
+
+
+def fused_epochs(config: Config) -> list[int]:
+    """Return the numbers of epochs that fused workloads have."""
+    fused = (workload for name, workload in config.workloads.items() if config.fused(name))
+    return sorted({workload.epochs for workload in fused})
 
 
 def programs(workload: Any) -> str:

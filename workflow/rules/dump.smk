@@ -10,6 +10,8 @@ rule collect:
         cost=f"{EPOCH}/cost/collect.json",
     log:
         f"{EPOCH}/log/collect.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
         "live_{w}"
@@ -33,6 +35,8 @@ rule merge:
         cost=f"{EPOCH}/cost/merge.json",
     log:
         f"{EPOCH}/log/merge.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
         "live_{w}"
@@ -58,6 +62,8 @@ rule dump:
         cost=f"{EPOCH}/cost/dump.json",
     log:
         f"{EPOCH}/log/dump.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
         "live_{w}"

@@ -11,6 +11,8 @@ rule keep:
         keeper=temp(f"{RESULTS}/run/{{w}}/keeper.json"),
     log:
         f"{RESULTS}/{{w}}/log/keep.log",
+    wildcard_constraints:
+        w=STEPWISE,
     group:
         "live_{w}"
     conda:
@@ -39,6 +41,8 @@ rule clear:
         cost=f"{EPOCH}/cost/clear.json",
     log:
         f"{EPOCH}/log/clear.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
         "live_{w}"
@@ -61,6 +65,8 @@ rule advance:
         cost=f"{EPOCH}/cost/advance.json",
     log:
         f"{EPOCH}/log/advance.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
         "live_{w}"
@@ -89,6 +95,8 @@ rule seal:
         live=f"{RESULTS}/{{w}}/live.json",
     log:
         f"{RESULTS}/{{w}}/log/seal.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
         "live_{w}"

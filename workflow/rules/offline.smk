@@ -3,9 +3,9 @@
 
 rule restore:
     input:
-        image=rules.dump.output.image,
+        image=f"{EPOCH}/image",
         parents=lambda w: expand(f"{RESULTS}/{w.w}/e{{e}}/image", e=range(int(w.e))),
-        layout=rules.dump.output.layout,
+        layout=f"{EPOCH}/layout.json",
     output:
         restored=temp(directory(f"{EPOCH}/restored")),
         cost=f"{EPOCH}/cost/restore.json",
@@ -28,8 +28,8 @@ rule restore:
 rule verify:
     input:
         restored=rules.restore.output.restored,
-        image=rules.dump.output.image,
-        truth=rules.dump.output.truth,
+        image=f"{EPOCH}/image",
+        truth=f"{EPOCH}/truth.json",
         before=lambda w: (
             f"{RESULTS}/{w.w}/e{int(w.e) - 1}/truth.json" if int(w.e) else []
         ),
