@@ -19,6 +19,7 @@ report: "workflow/report/workflow.rst"
 CONFIG = tidemark.load_config(config, workflow.configfiles)
 RESULTS = CONFIG.results
 STEPWISE = tidemark.names(CONFIG, fused=False)
+LIVE_GROUP = tidemark.live_group(workflow)
 EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")

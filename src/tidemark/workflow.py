@@ -308,6 +308,15 @@ def _file_digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
+def live_group(workflow: Any) -> Callable[[Any], str | None]:
+    """Return what gives the group of a step of the live part: its workload's, in one batch job.
+
+    None in a dry run, where Snakemake (9.27) heeds groups to no end, but takes a time to check them
+    that grows with the cube of their jobs. ``workflow`` is Snakemake's.
+    """
+    return lambda wildcards: None if workflow.dryrun else f"live_{wildcards.w}"
+
+
 def names(config: Config, *, fused: bool, epochs: int | None = None) -> str:
     """Return a pattern of the workloads of one form and, where given, of so many epochs."""
     from tidemark.config.fields import NAME

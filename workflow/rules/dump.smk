@@ -14,7 +14,7 @@ rule collect:
         w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -39,7 +39,7 @@ rule merge:
         w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -66,7 +66,7 @@ rule dump:
         w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads

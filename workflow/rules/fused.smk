@@ -37,8 +37,6 @@ for epochs in tidemark.fused_epochs(CONFIG):
             f"{RESULTS}/{{w}}/log/live.log",
         wildcard_constraints:
             w=tidemark.names(CONFIG, fused=True, epochs=epochs),
-        group:
-            "live_{w}"
         conda:
             "../envs/tidemark.yaml"
         threads: lambda w: cluster.live(CONFIG, w.w).threads

@@ -14,7 +14,7 @@ rule keep:
     wildcard_constraints:
         w=STEPWISE,
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -45,7 +45,7 @@ rule clear:
         w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -69,7 +69,7 @@ rule advance:
         w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -99,7 +99,7 @@ rule seal:
         w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads

@@ -1,10 +1,12 @@
 # The offline part, from the images alone: on any machine, in any order, again at any time.
+#
+# An image's parents are not named: whatever takes one of them away has the image made anew, too.
+# Named for each image, they would be as many as the square of the epochs.
 
 
 rule restore:
     input:
         image=f"{EPOCH}/image",
-        parents=lambda w: expand(f"{RESULTS}/{w.w}/e{{e}}/image", e=range(int(w.e))),
         layout=f"{EPOCH}/layout.json",
     output:
         restored=temp(directory(f"{EPOCH}/restored")),
