@@ -2,9 +2,9 @@
 
 usage: scheduling.py [--workloads N]... [--epochs N] [--live FORM]... [--do plan|run|again] TO
 
-Each measurement is of the project's own Snakefile, with a config made for it, in a directory of its
-own. The CPU seconds of Snakemake's own process are told apart from those of the jobs: the former are
-what scheduling costs. All of it is kept in the file TO, as JSON, and a table is printed.
+Each measurement is of the project's own Snakefile, with a config made for it, in a directory of
+its own. The CPU seconds of Snakemake's own process are told apart from those of the jobs: the
+former are what scheduling costs. All of it is kept in the file TO, as JSON, and a table is printed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 Titles and descriptions become the reference in ``config/README.md`` and the JSON schema.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -298,6 +299,11 @@ class Config(Section):
     def fused(self, name: str) -> bool:
         """Return whether the live part of a workload is one job."""
         return (self.workloads[name].live or self.live) == "fused"
+
+    def digest(self) -> str:
+        """Return a digest of all that the config says of its workloads, in hex digits."""
+        texts = [self.workload_json(name) for name in sorted(self.workloads)]
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
     def workload_json(self, name: str) -> str:
         """Return a workload with all its defaults, as ``tidemark.workload`` reads it.
