@@ -80,7 +80,7 @@ def samples(workloads: int, epochs: int, form: str, do: str) -> list[dict[str, A
         cores = ("--cores", "2")
         steps = {
             "plan": {"plan": (*cores, "--dry-run", "--quiet", "rules")},
-            "run": {"run": (*cores, "--quiet", "rules", "progress")},
+            "run": {"run": (*cores, "--quiet", "rules")},
         }
         steps["again"] = steps["run"] | {"again": steps["run"]["run"]}
         shape = {"live": form, "workloads": workloads, "epochs": epochs}
