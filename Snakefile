@@ -18,6 +18,8 @@ report: "workflow/report/workflow.rst"
 
 CONFIG = tidemark.load_config(config, workflow.configfiles)
 RESULTS = CONFIG.results
+STEPWISE = tidemark.names(CONFIG, fused=False)
+LIVE_GROUP = tidemark.live_group(workflow)
 EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
@@ -49,6 +51,7 @@ localrules:
 
 include: "workflow/rules/live.smk"
 include: "workflow/rules/dump.smk"
+include: "workflow/rules/fused.smk"
 include: "workflow/rules/offline.smk"
 include: "workflow/rules/report.smk"
 

@@ -6,7 +6,6 @@ usage: measure.py CONFIG NAME TO
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import yaml
 
 from tidemark.errors import TrackerError
 from tidemark.files import write_json
+from tidemark.steps.live import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,13 +60,7 @@ def main() -> None:
             "samples": samples,
             "lacking": lacking,
             "load": [before, os.getloadavg()],
-            "machine": {
-                "kernel": platform.release(),
-                "architecture": platform.machine(),
-                "cpus": os.cpu_count(),
-                "python": platform.python_version(),
-                "criu": criu(),
-            },
+            "machine": {**machine(), "criu": criu()},
         },
     )
 

@@ -67,6 +67,12 @@ class StrictError(TidemarkError):
     exit_code = 13
 
 
+class WorseError(TidemarkError):
+    """A benchmark got worse than in an earlier run, beyond noise."""
+
+    exit_code = 14
+
+
 class BusyError(TidemarkError):
     """Another run works on the same results, or another client writes to the same directory."""
 

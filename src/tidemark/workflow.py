@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import uuid
@@ -47,6 +48,12 @@ EPOCH_OUTPUTS = (
     "verify.json",
 )
 """What each epoch leaves: all of it is asked for, so that the loss of any part is noticed."""
+
+LIVE_STEPS = ("clear", "advance", "collect", "merge", "dump")
+"""The steps of an epoch that a fused live part does in its one job."""
+
+_NOTHING = "(?!)"
+"""A pattern that nothing matches."""
 
 _BESIDE = {
     # What a script starts as a process of its own is not to be seen in its imports.
@@ -299,6 +306,49 @@ def _built_files() -> Iterator[Path]:
 @functools.cache
 def _file_digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def live_group(workflow: Any) -> Callable[[Any], str | None]:
+    """Return what gives the group of a step of the live part: its workload's, in one batch job.
+
+    None in a dry run, where Snakemake (9.27) heeds groups to no end, but takes a time to check them
+    that grows with the cube of their jobs. ``workflow`` is Snakemake's.
+    """
+    return lambda wildcards: None if workflow.dryrun else f"live_{wildcards.w}"
+
+
+def names(config: Config, *, fused: bool, epochs: int | None = None) -> str:
+    """Return a pattern of the workloads of one form and, where given, of so many epochs."""
+    from tidemark.config.fields import NAME
+
+    chosen = [
+        name
+        for name, workload in config.workloads.items()
+        if config.fused(name) == fused and epochs in (None, workload.epochs)
+    ]
+    return NAME.pattern if len(chosen) == len(config.workloads) else one_of(chosen)
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Return a pattern that matches these words, and takes no longer where there are many.
+
+    It goes letter by letter: each file of a run is matched, and word by word would be quadratic.
+    """
+    if not words:
+        return _NOTHING
+    after: dict[str, list[str]] = {}
+    for word in words:
+        after.setdefault(word[:1], []).append(word[1:])
+    branches = [
+        re.escape(letter) + (one_of(rest) if any(rest) else "") for letter, rest in after.items()
+    ]
+    return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
+
+
+def fused_epochs(config: Config) -> list[int]:
+    """Return the numbers of epochs that fused workloads have."""
+    fused = (workload for name, workload in config.workloads.items() if config.fused(name))
+    return sorted({workload.epochs for workload in fused})
 
 
 def programs(workload: Any) -> str:

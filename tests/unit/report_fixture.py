@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.files import dump_json
 from tidemark.proto.criu_pb2 import PagemapEntry, PagemapHead
 from tidemark.proto.tracking_pb2 import Bitmap, BitmapSet, Chunk, RegionBitmaps, SuspectCount
-from tidemark.report import write_report
+from tidemark.report import Outputs, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,9 +228,9 @@ def _write_epoch(directory: Path, plan: Plan, epoch: int, rng: random.Random) ->
 
 def report(results: Path, *names: tuple[str, int]) -> tuple[str, dict[str, Any]]:
     """Write the report of some workloads and return its HTML and its summary."""
-    outputs = [results / name for name in ("report.html", "summary.json", "summary.parquet")]
-    write_report(results, names, *outputs)
-    return outputs[0].read_text(encoding="utf-8"), json.loads(outputs[1].read_bytes())
+    outputs = Outputs.below(results)
+    write_report(results, names, outputs)
+    return outputs.html.read_text(encoding="utf-8"), json.loads(outputs.json.read_bytes())
 
 
 def names(*plans: Plan) -> list[tuple[str, int]]:

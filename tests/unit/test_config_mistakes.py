@@ -23,7 +23,7 @@ ATTACHED: dict[str, Any] = {"attach": {"pid": 1}, "epochs": 1, "advance": {"seco
 ONE_WORKLOAD = "`epochs` and `advance`, exactly one of `run` or `attach`"
 ONE_ADVANCE = "exactly one of `steps`, `seconds` or `command`"
 WORKLOAD_KEYS = (
-    "`run`, `attach`, `epochs`, `advance`, `tracker`, `audit`, `strict`, `drop_unchanged`, "
+    "`run`, `attach`, `epochs`, `advance`, `tracker`, `audit`, `strict`, `drop_unchanged`, `live`, "
     "`ready`, `timeout`, `stop`, `check`, `env` and `resources`"
 )
 NAME_RULE = "a name is a letter, then letters, digits, `_` and `-`; rename the workload"
@@ -44,7 +44,7 @@ TOP: list[tuple[dict[str, Any], list[str]]] = [
     ({"workload": {"app": APP}}, ["workload: unknown key; did you mean `workloads`?"]),
     (
         {"workloads": {"app": APP}, "cores": 4},
-        ["cores: unknown key; the keys here are `results`, `live_threads` and `workloads`"],
+        ["cores: unknown key; the keys here are `results`, `live_threads`, `live` and `workloads`"],
     ),
     (
         {"workloads": {"app": None}},

@@ -10,9 +10,11 @@ rule collect:
         cost=f"{EPOCH}/cost/collect.json",
     log:
         f"{EPOCH}/log/collect.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -33,9 +35,11 @@ rule merge:
         cost=f"{EPOCH}/cost/merge.json",
     log:
         f"{EPOCH}/log/merge.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -58,9 +62,11 @@ rule dump:
         cost=f"{EPOCH}/cost/dump.json",
     log:
         f"{EPOCH}/log/dump.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads

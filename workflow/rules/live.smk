@@ -11,8 +11,10 @@ rule keep:
         keeper=temp(f"{RESULTS}/run/{{w}}/keeper.json"),
     log:
         f"{RESULTS}/{{w}}/log/keep.log",
+    wildcard_constraints:
+        w=STEPWISE,
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -39,9 +41,11 @@ rule clear:
         cost=f"{EPOCH}/cost/clear.json",
     log:
         f"{EPOCH}/log/clear.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -61,9 +65,11 @@ rule advance:
         cost=f"{EPOCH}/cost/advance.json",
     log:
         f"{EPOCH}/log/advance.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads
@@ -89,9 +95,11 @@ rule seal:
         live=f"{RESULTS}/{{w}}/live.json",
     log:
         f"{RESULTS}/{{w}}/log/seal.log",
+    wildcard_constraints:
+        w=STEPWISE,
     priority: 50
     group:
-        "live_{w}"
+        LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
     threads: lambda w: cluster.live(CONFIG, w.w).threads

@@ -1,11 +1,13 @@
 # The offline part, from the images alone: on any machine, in any order, again at any time.
+#
+# An image's parents are not named: whatever takes one of them away has the image made anew, too.
+# Named for each image, they would be as many as the square of the epochs.
 
 
 rule restore:
     input:
-        image=rules.dump.output.image,
-        parents=lambda w: expand(f"{RESULTS}/{w.w}/e{{e}}/image", e=range(int(w.e))),
-        layout=rules.dump.output.layout,
+        image=f"{EPOCH}/image",
+        layout=f"{EPOCH}/layout.json",
     output:
         restored=temp(directory(f"{EPOCH}/restored")),
         cost=f"{EPOCH}/cost/restore.json",
@@ -28,8 +30,8 @@ rule restore:
 rule verify:
     input:
         restored=rules.restore.output.restored,
-        image=rules.dump.output.image,
-        truth=rules.dump.output.truth,
+        image=f"{EPOCH}/image",
+        truth=f"{EPOCH}/truth.json",
         before=lambda w: (
             f"{RESULTS}/{w.w}/e{int(w.e) - 1}/truth.json" if int(w.e) else []
         ),

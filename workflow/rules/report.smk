@@ -27,7 +27,9 @@ rule report:
     params:
         results=lambda w, output: Path(output.html).parent,
         runs=" ".join(f"{name}:{epochs}" for name, epochs in RUNS),
+        config=CONFIG.digest(),
         code=tidemark.code(SCRIPTS / "report.py"),
     shell:
         "python $TIDEMARK_SCRIPTS/report.py results={params.results:q} runs={params.runs:q}"
+        " config={params.config}"
         " html={output.html:q} json={output.json:q} parquet={output.parquet:q} log={log:q}"

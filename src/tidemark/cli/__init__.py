@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 VERBS = {
+    "bench": "hold two runs of the benchmarks against each other",
     "checkpoint": "take a checkpoint of a process that is kept, or one every few seconds",
     "config": "check a config file, and show what it comes to",
     "fsck": "check a dump and its parents for damage",
     "keep": "keep a process, or a command, so that checkpoints of it can be taken",
+    "merge": "write one report of the shards of a config",
     "probe": "tell what this machine allows, each thing tried for real",
     "release": "keep a process no more",
     "restore": "restore a dump as files, or as a tree of processes",
     "run": "run the workloads of a config, or one command with checkpoints of it",
+    "shard": "split a config into runs of their own",
     "show": "list what a dump, or a chain of them, holds",
     "status": "list the processes that are kept, and their last checkpoints",
 }

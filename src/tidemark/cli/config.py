@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tidemark.files import dump_json
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
 
     from tidemark.config import Config
     from tidemark.config.models import AdvanceSection, WorkloadSection
@@ -49,13 +51,23 @@ def load_config(path: Path) -> Config:
     :raises ConfigError: with all the mistakes in it
     :raises TidemarkError: where only what a job needs is installed
     """
-    try:
+    with needs_workflow():
         from tidemark.config import load
+    return load(path)
+
+
+@contextmanager
+def needs_workflow() -> Iterator[None]:
+    """Say what is lacking where only what a job needs is installed.
+
+    :raises TidemarkError: when the block imports what is not there
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise TidemarkError(
             f"a config needs {error.name} to be read; run `pip install 'tidemark[workflow]'`"
         ) from error
-    return load(path)
 
 
 def _json(config: Config) -> str:

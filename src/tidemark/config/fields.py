@@ -160,6 +160,7 @@ Audit = Annotated[
         }
     ),
 ]
+Form = Literal["stepwise", "fused"]
 Tracker = Literal["auto", "uffd-wp", "soft-dirty", "content"]
 Environment = Annotated[
     dict[str, Word],

@@ -3,6 +3,7 @@
 Titles and descriptions become the reference in ``config/README.md`` and the JSON schema.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -214,6 +215,11 @@ class WorkloadSection(Section):
         description="Whether pages that were stored to, but with what they held already, are left "
         "to the parent dump. To find them out, all written pages are compared.",
     )
+    live: fields.Form | None = Field(
+        default=None,
+        title="one of stepwise or fused",
+        description="How its live part is run. Not given: as `live` of the whole config says.",
+    )
     ready: ReadySection | None = Field(
         default=None,
         title="a mapping",
@@ -277,12 +283,27 @@ class Config(Section):
         description="The threads that each live job takes: as many workloads are live at once as "
         "this goes into `--cores`.",
     )
+    live: fields.Form = Field(
+        default="stepwise",
+        title="one of stepwise or fused",
+        description="How the live part of a workload is run: as a job for each step, or as one "
+        "job for all of them, which is quicker and leaves the same files.",
+    )
     workloads: Annotated[dict[str, WorkloadSection], fields.ByName] = Field(
         min_length=1,
         title="a mapping of names to workloads",
         description="The programs to track, at least one, under names of your own.",
         json_schema_extra={"propertyNames": fields.NAME_SCHEMA},
     )
+
+    def fused(self, name: str) -> bool:
+        """Return whether the live part of a workload is one job."""
+        return (self.workloads[name].live or self.live) == "fused"
+
+    def digest(self) -> str:
+        """Return a digest of all that the config says of its workloads, in hex digits."""
+        texts = [self.workload_json(name) for name in sorted(self.workloads)]
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
     def workload_json(self, name: str) -> str:
         """Return a workload with all its defaults, as ``tidemark.workload`` reads it.
@@ -293,6 +314,6 @@ class Config(Section):
             near = nearest(name, self.workloads)
             hint = f"did you mean `{near}`?" if near else "see `workloads` in the config"
             raise ConfigError(f"there is no workload `{name}`; {hint}")
-        # What a cluster is asked for makes no difference to what comes of it.
-        section = self.workloads[name].model_dump(mode="json", exclude={"resources"})
+        # How and where its steps are run makes no difference to what comes of them.
+        section = self.workloads[name].model_dump(mode="json", exclude={"live", "resources"})
         return json.dumps({"name": name, **section}, sort_keys=True)

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from tidemark.report.views import WorkloadView
 
 
-def write_html(path: Path, results: Path, workloads: Sequence[Workload]) -> None:
-    """Write the report. Everything in it is from the results: same input, same bytes.
+def write_html(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> None:
+    """Write the report of workloads, each with the results that it is from.
+
+    Everything in it is from the results: same input, same bytes.
 
     :raises tidemark.errors.StorageError: when ``path`` cannot be written
     """
-    views = [view(results, one, f"workload-{index}") for index, one in enumerate(workloads)]
+    views = [
+        view(results, one, f"workload-{index}") for index, (results, one) in enumerate(workloads)
+    ]
     template = _environment().get_template("report.html.j2")
     write_bytes(path, template.render(**_context(views)).encode())
 

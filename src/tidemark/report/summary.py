@@ -51,6 +51,7 @@ import io
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from tidemark import __version__
 from tidemark.files import SCHEMA, write_bytes, write_json
 from tidemark.report.rows import Row, rows
 from tidemark.report.totals import totals
@@ -59,6 +60,8 @@ from tidemark.report.verdict import judge
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from polars import DataFrame
 
     from tidemark.report.model import Workload
 
@@ -88,16 +91,26 @@ def _workload(workload: Workload) -> dict[str, Any]:
     }
 
 
-def write_summary_parquet(path: Path, workloads: Sequence[Workload]) -> None:
+def write_summary_parquet(path: Path, workloads: Sequence[Workload], config: str) -> None:
     """Write summary.parquet: the rows of summary.json, typed, with ``schema`` in front.
+
+    Its own metadata tell what made it: ``tidemark``, the version, and ``config``, a digest.
 
     :raises tidemark.errors.StorageError: when ``path`` cannot be written
     """
     import polars
 
     every = [{"schema": SCHEMA, **asdict(row)} for one in workloads for row in rows(one)]
+    write_frame(path, polars.DataFrame(every, schema=_polars_schema()), config)
+
+
+def write_frame(path: Path, frame: DataFrame, config: str) -> None:
+    """Write rows as summary.parquet, made from the config with this digest.
+
+    :raises tidemark.errors.StorageError: when ``path`` cannot be written
+    """
     content = io.BytesIO()
-    polars.DataFrame(every, schema=_polars_schema()).write_parquet(content)
+    frame.write_parquet(content, metadata={"tidemark": __version__, "config": config})
     write_bytes(path, content.getvalue())
 
 

@@ -80,7 +80,7 @@ def run(step: Callable[[Job], None]) -> None:
             raise
         cost = job.optional_path("cost")
         if cost is not None:
-            write_json(cost, {"step": job.name, **_cost()})
+            write_json(cost, {"step": job.name, **Meter.of_process().read()})
 
     sys.exit(guard(measured))
 
@@ -119,13 +119,33 @@ def _note(job: Job, line: str) -> None:
             file.write(f"{line}\n")
 
 
-def _cost() -> dict[str, float | int]:
-    """Return seconds since this process began, its CPU seconds, and its peak memory."""
-    begun = (proc.start_time(os.getpid()) or 0) / os.sysconf("SC_CLK_TCK")
-    # Not getrusage(2): its peak is that of the process that forked us, if that was larger.
-    peak = (proc.status_field(os.getpid(), "VmHWM") or "0 kB").split()[0]
-    return {
-        "seconds": round(time.clock_gettime(time.CLOCK_BOOTTIME) - begun, 3),
-        "cpu_seconds": round(time.process_time(), 3),
-        "peak_memory_bytes": int(peak) * 1024,
-    }
+@dataclass(frozen=True)
+class Meter:
+    """What this process costs from a moment on: ``begun``, on the clock of the boot, in seconds.
+
+    ``cpu_begun``: the CPU seconds that it had taken until then.
+    """
+
+    begun: float
+    cpu_begun: float
+
+    @classmethod
+    def of_process(cls) -> Meter:
+        """Return one from this process's begin on."""
+        return cls((proc.start_time(os.getpid()) or 0) / os.sysconf("SC_CLK_TCK"), 0.0)
+
+    @classmethod
+    def from_now(cls) -> Meter:
+        """Return one from now on; the peak of this process's memory is forgotten."""
+        Path("/proc/self/clear_refs").write_text("5")
+        return cls(time.clock_gettime(time.CLOCK_BOOTTIME), time.process_time())
+
+    def read(self) -> dict[str, float | int]:
+        """Return seconds, CPU seconds, and the peak of the memory."""
+        # Not getrusage(2): its peak is that of the process that forked us, if that was larger.
+        peak = (proc.status_field(os.getpid(), "VmHWM") or "0 kB").split()[0]
+        return {
+            "seconds": round(time.clock_gettime(time.CLOCK_BOOTTIME) - self.begun, 3),
+            "cpu_seconds": round(time.process_time() - self.cpu_begun, 3),
+            "peak_memory_bytes": int(peak) * 1024,
+        }

@@ -6,6 +6,7 @@ import os
 import platform
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemark import __version__
@@ -16,7 +17,6 @@ from tidemark.keeper.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 
 @contextmanager
@@ -85,9 +85,18 @@ def machine() -> dict[str, Any]:
     return {
         "kernel": platform.release(),
         "architecture": platform.machine(),
+        "processor": _processor(),
         "cpus": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "hostname": platform.node(),
         "python": platform.python_version(),
         "tidemark": __version__,
     }
+
+
+def _processor() -> str:
+    """Return the name of the processors; as the architecture, where the kernel tells none."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidemark.errors import VerifyError
-from tidemark.report import unfinished, write_report
+from tidemark.report import Outputs, unfinished, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +23,9 @@ def report_unfinished(results: Path, runs: Sequence[tuple[str, int]]) -> list[st
         for reason in unfinished.reasons(results, name, epochs)
     ]
     if why:
-        html, json = results / "report.html", results / "summary.json"
-        parquet = results / "summary.parquet"
-        write_report(results, runs, html, json, parquet)
-        parquet.unlink()
+        outputs = Outputs.below(results)
+        write_report(results, runs, outputs)
+        outputs.parquet.unlink()
     return why
 
 
@@ -38,17 +36,8 @@ def forget_failures(results: Path, runs: Sequence[tuple[str, int]]) -> None:
             log.unlink()
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Where the report and its summaries go."""
-
-    html: Path
-    json: Path
-    parquet: Path
-
-
-def report(results: Path, runs: Sequence[tuple[str, int]], outputs: Outputs) -> None:
-    """Write the report of ``runs``: (workload, number of epochs).
+def report(results: Path, runs: Sequence[tuple[str, int]], outputs: Outputs, config: str) -> None:
+    """Write the report of ``runs``: (workload, number of epochs), of the config with this digest.
 
     When a verification failed, the run fails here, where all of it is known; the report is then
     kept as ``report.failed.html``, since Snakemake removes what a failed job wrote.
@@ -56,7 +45,7 @@ def report(results: Path, runs: Sequence[tuple[str, int]], outputs: Outputs) -> 
     :raises VerifyError: naming all that failed
     """
     failed = outputs.html.with_suffix(".failed.html")
-    problems = write_report(results, runs, outputs.html, outputs.json, outputs.parquet)
+    problems = write_report(results, runs, outputs, config)
     if problems:
         outputs.html.rename(failed)
         raise VerifyError(f"verification failed; see {failed}: {'; '.join(problems)}")

@@ -1,0 +1,106 @@
+"""Two runs of the benchmark pipeline: what got worse, as far as their samples can tell."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tidemark.bench.run import Measured
+
+CONFIDENCE = 0.99
+"""Of the interval: with thirty lines, one of 0.95 would call out every other night."""
+MARGIN = 0.05
+"""What is closer to 1 than this is the same."""
+FEWEST = 5
+"""Samples of a line in one run, below which chance alone could set them apart."""
+_RESAMPLES = 2000
+
+Verdict = Literal["worse", "better", "same", "unsure"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A comparison in both runs; ``ratio`` is the second run's median over the first's.
+
+    ``low`` and ``high`` bound it with the confidence that is asked for; ``why`` it is unsure.
+    """
+
+    name: str
+    says: str
+    before: float
+    after: float
+    ratio: float
+    low: float
+    high: float
+    samples: tuple[int, int]
+    verdict: Verdict
+    why: str = ""
+
+
+def compare(before: Mapping[str, Measured], after: Mapping[str, Measured]) -> list[Line]:
+    """Return a line for each comparison that both runs have, by name.
+
+    Ratios of ours to a peer's are compared, not times: a slower machine slows both.
+    """
+    return [_line(before[name], after[name]) for name in sorted(before.keys() & after.keys())]
+
+
+def _line(before: Measured, after: Measured) -> Line:
+    low, high = interval(before.ratios, after.ratios, before.name)
+    verdict, why = _verdict(before, after, low, high)
+    medians = median(before.ratios), median(after.ratios)
+    return Line(
+        name=before.name,
+        says=after.says,
+        before=medians[0],
+        after=medians[1],
+        ratio=medians[1] / medians[0],
+        low=low,
+        high=high,
+        samples=(len(before.ratios), len(after.ratios)),
+        verdict=verdict,
+        why=why,
+    )
+
+
+def _verdict(before: Measured, after: Measured, low: float, high: float) -> tuple[Verdict, str]:
+    if before.declared != after.declared:
+        return "unsure", "the two did not measure the same"
+    if min(len(before.ratios), len(after.ratios)) < FEWEST:
+        return "unsure", f"fewer than {FEWEST} samples"
+    if low > 1 + MARGIN:
+        return "worse", ""
+    if high < 1 - MARGIN:
+        return "better", ""
+    return "same", ""
+
+
+def interval(before: Sequence[float], after: Sequence[float], seed: str) -> tuple[float, float]:
+    """Return the bootstrap interval of the ratio of two medians; the same for the same input.
+
+    Samples are drawn anew from each run, with replacement; what such draws give in the middle
+    ``CONFIDENCE`` of all cases is the interval.
+    """
+    draw = random.Random(seed)  # noqa: S311 - nothing is kept secret by it
+    ratios = [_drawn(draw, after) / _drawn(draw, before) for _ in range(_RESAMPLES)]
+    cuts = quantiles(ratios, n=round(2 / (1 - CONFIDENCE)), method="inclusive")
+    return cuts[0], cuts[-1]
+
+
+def _drawn(draw: random.Random, samples: Sequence[float]) -> float:
+    return median(draw.choices(samples, k=len(samples)))
+
+
+def differing_facts(before: Mapping[str, Measured], after: Mapping[str, Measured]) -> list[str]:
+    """Return the facts of the node in which the two runs differ, a sentence each."""
+    first, second = (next(iter(run.values())).machine for run in (before, after))
+    return [
+        f"{fact}: {first.get(fact)} in the first run, {second.get(fact)} in the second"
+        for fact in sorted(first.keys() | second.keys())
+        if first.get(fact) != second.get(fact)
+    ]

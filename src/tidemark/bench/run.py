@@ -1,0 +1,57 @@
+"""A run of the benchmark pipeline, as its raw samples tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tidemark.errors import TidemarkError
+from tidemark.files import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One comparison of a run.
+
+    ``ratios``: of each pair, ours over the peer's; ``declared``: what was measured, as its config
+    has it; ``machine``: facts of the node; ``load``: its load average before and after.
+    """
+
+    name: str
+    says: str
+    declared: dict[str, Any]
+    ratios: tuple[float, ...]
+    machine: dict[str, Any]
+    load: tuple[float, float]
+
+
+def read_run(directory: Path) -> dict[str, Measured]:
+    """Return the comparisons of a run by name; ``directory`` is that of its results.
+
+    :raises TidemarkError: when there are no samples, or a file is damaged
+    """
+    paths = sorted(directory.glob("raw/*.json"))
+    if not paths:
+        raise TidemarkError(
+            f"{directory} holds no samples: there is no {directory / 'raw'}/*.json; name the "
+            "results of a run of `make bench`"
+        )
+    return {path.stem: _measured(path) for path in paths}
+
+
+def _measured(path: Path) -> Measured:
+    raw = read_json(path)
+    try:
+        ratios = tuple(sample["ours"] / sample["peer"] for sample in raw["samples"])
+        declared = {key: raw["declared"][key] for key in ("measure", "with")}
+        before, after = (load[0] for load in raw["load"])
+        says = raw["declared"]["says"]
+        found = Measured(raw["name"], says, declared, ratios, raw["machine"], (before, after))
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise TidemarkError(f"{path} is damaged ({error!r}); measure it again") from error
+    if not ratios:
+        raise TidemarkError(f"{path} holds no samples; measure it again")
+    return found
