@@ -33,7 +33,8 @@ def logs(results: Path, name: str, epochs: int) -> Iterator[tuple[str, Path]]:
     """Yield the logs of the steps of a workload that did not succeed, in their order, by name."""
     home = results / name
     ends = (home / "live.json").exists()
-    steps = [] if ends else [("keep", home / "log" / "keep.log")]
+    whole = [("live part", home / "log" / "live.log"), ("keep", home / "log" / "keep.log")]
+    steps = [] if ends else whole
     for epoch in range(epochs):
         directory = home / f"e{epoch}"
         steps += [

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tidemark.files import write_json
-from tidemark.keeper.main import OWNER_VARIABLE
+from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.steps import live
 from tidemark.steps.collect import collect
 from tidemark.steps.dump import Targets, dump
