@@ -32,6 +32,12 @@ WORKLOAD = {
     "advance": {"steps": 1},
 }
 COLUMNS = ("do", "live", "workloads", "epochs", "jobs", "seconds", "cpu", "jobs_cpu", "peak_mib")
+STEPS = {
+    "plan": ("--cores", "2", "--quiet", "rules", "--dry-run"),
+    "run": ("--cores", "2", "--quiet", "rules"),
+    "again": ("--cores", "2", "--quiet", "rules"),
+}
+DO = {"plan": ("plan",), "run": ("run",), "again": ("run", "again")}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -77,16 +83,8 @@ def samples(workloads: int, epochs: int, form: str, do: str) -> list[dict[str, A
     with tempfile.TemporaryDirectory(prefix="tidemark-scheduling-") as name:
         directory = Path(name)
         prepare(directory, workloads, epochs, form)
-        cores = ("--cores", "2")
-        steps = {
-            "plan": {"plan": (*cores, "--dry-run", "--quiet", "rules")},
-            "run": {"run": (*cores, "--quiet", "rules")},
-        }
-        steps["again"] = steps["run"] | {"again": steps["run"]["run"]}
         shape = {"live": form, "workloads": workloads, "epochs": epochs}
-        return [
-            {"do": step, **shape, **measure(directory, *words)} for step, words in steps[do].items()
-        ]
+        return [{"do": step, **shape, **measure(directory, *STEPS[step])} for step in DO[do]]
 
 
 def line(values: list[Any]) -> str:
@@ -100,7 +98,7 @@ def main() -> None:
     parser.add_argument("--workloads", type=int, action="append")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--live", action="append")
-    parser.add_argument("--do", choices=("plan", "run", "again"), default="plan")
+    parser.add_argument("--do", choices=tuple(DO), default="plan")
     parser.add_argument("to", type=Path)
     given = parser.parse_args()
     shapes = itertools.product(
