@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.bench.compare import compare, differing_facts, interval
 from tidemark.bench.run import read_run
 from tidemark.cli import main
-from tidemark.files import write_json
+from tidemark.files import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +98,19 @@ def test_what_scatters_too_much_or_was_measured_beside_others_is_not_judged(
 def test_a_pair_of_which_noise_left_nothing_is_left_out(tmp_path: Path) -> None:
     ratios = [1.0, -0.5, 0.0, 2.0]
     assert read_run(write(tmp_path, "scale", ratios))["scale"].ratios == (1.0, 2.0)
+
+
+def test_what_a_machine_lacks_a_tracker_for_is_told_and_not_judged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = write(tmp_path / "a", "scan", noisy(1, 1.0))
+    b = write(tmp_path / "b", "scan", noisy(1, 1.0))
+    for directory, samples in ((a, noisy(1, 1.0)), (b, [])):
+        write(directory, "soft", samples)
+    path = b / "raw" / "soft.json"
+    write_json(path, read_json(path) | {"lacking": "soft-dirty is not there"})
+    assert main(["bench", "diff", str(a), str(b)]) == 0
+    assert "only one of the runs has soft" in caplog.text
 
 
 def test_facts_of_all_nodes_are_told(tmp_path: Path) -> None:

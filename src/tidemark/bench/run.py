@@ -33,6 +33,8 @@ class Measured:
 def read_run(directory: Path) -> dict[str, Measured]:
     """Return the comparisons of a run by name; ``directory`` is that of its results.
 
+    What the machine lacked a tracker for is left out.
+
     :raises TidemarkError: when there are no samples, or a file is damaged
     """
     paths = sorted(directory.glob("raw/*.json"))
@@ -41,11 +43,11 @@ def read_run(directory: Path) -> dict[str, Measured]:
             f"{directory} holds no samples: there is no {directory / 'raw'}/*.json; name the "
             "results of a run of `make bench`"
         )
-    return {path.stem: _measured(path) for path in paths}
+    found = [_measured(path, raw) for path in paths if not (raw := read_json(path)).get("lacking")]
+    return {measured.name: measured for measured in found}
 
 
-def _measured(path: Path) -> Measured:
-    raw = read_json(path)
+def _measured(path: Path, raw: dict[str, Any]) -> Measured:
     try:
         ratios = tuple(filter(None, map(_ratio, raw["samples"])))
         declared = {key: raw["declared"][key] for key in ("measure", "with")}
