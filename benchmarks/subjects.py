@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent
-PEERS = Path("build/peers")
+PEERS = Path("build/peers", platform.node())
+"""Each node has its own: they are compiled for its processor."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory is what is measured
 
 

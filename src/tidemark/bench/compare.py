@@ -16,6 +16,9 @@ CONFIDENCE = 0.99
 """Of the interval: with thirty lines, one of 0.95 would call out every other night."""
 MARGIN = 0.05
 """What is closer to 1 than this is the same."""
+BUSY = 2.0
+"""The load for each processor above which samples tell of others: at 6 to 10, unchanged code was
+called worse. What the line before has left of the load average is below."""
 FEWEST = 5
 """Samples of a line in one run, below which chance alone could set them apart."""
 _RESAMPLES = 2000
@@ -69,15 +72,26 @@ def _line(before: Measured, after: Measured) -> Line:
 
 
 def _verdict(before: Measured, after: Measured, low: float, high: float) -> tuple[Verdict, str]:
-    if before.declared != after.declared:
-        return "unsure", "the two did not measure the same"
-    if min(len(before.ratios), len(after.ratios)) < FEWEST:
-        return "unsure", f"fewer than {FEWEST} samples"
+    if why := _why_not(before, after):
+        return "unsure", why
     if low > 1 + MARGIN:
         return "worse", ""
     if high < 1 - MARGIN:
         return "better", ""
-    return "same", ""
+    if low >= 1 - MARGIN and high <= 1 + MARGIN:
+        return "same", ""
+    return "unsure", "the samples scatter too much"
+
+
+def _why_not(before: Measured, after: Measured) -> str:
+    """Return why nothing can be said of two lines, whatever their samples are."""
+    if before.declared != after.declared:
+        return "the two did not measure the same"
+    if min(len(before.ratios), len(after.ratios)) < FEWEST:
+        return f"fewer than {FEWEST} samples"
+    if max(before.busy, after.busy) > BUSY:
+        return "others kept the machine busy"
+    return ""
 
 
 def interval(before: Sequence[float], after: Sequence[float], seed: str) -> tuple[float, float]:
@@ -97,10 +111,19 @@ def _drawn(draw: random.Random, samples: Sequence[float]) -> float:
 
 
 def differing_facts(before: Mapping[str, Measured], after: Mapping[str, Measured]) -> list[str]:
-    """Return the facts of the node in which the two runs differ, a sentence each."""
-    first, second = (next(iter(run.values())).machine for run in (before, after))
+    """Return the facts in which the nodes of the two runs differ, a sentence each."""
+    first, second = _facts(before), _facts(after)
     return [
         f"{fact}: {first.get(fact)} in the first run, {second.get(fact)} in the second"
         for fact in sorted(first.keys() | second.keys())
         if first.get(fact) != second.get(fact)
     ]
+
+
+def _facts(run: Mapping[str, Measured]) -> dict[str, str]:
+    """Return all values of each fact: on a cluster each line may be of another node."""
+    found: dict[str, set[str]] = {}
+    for measured in run.values():
+        for fact, value in measured.machine.items():
+            found.setdefault(fact, set()).add(str(value))
+    return {fact: ", ".join(sorted(values)) for fact, values in found.items()}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import yaml
 
-from tidemark.config import load
+from tidemark.config import load, resolve
 from tidemark.config.source import read
 from tidemark.errors import StorageError, TidemarkError
-from tidemark.files import write_bytes
+from tidemark.files import storage_errors, sync_directory, write_bytes
 from tidemark.shards.model import Shard, Share
 
 if TYPE_CHECKING:
@@ -32,10 +35,10 @@ def split(configfile: Path, count: int, target: Path) -> list[Shard]:
             f"{configfile} has fewer workloads ({len(config.workloads)}) than there are to be "
             f"shards ({count}); give a --count of at most {len(config.workloads)}"
         )
-    if target.exists():
+    if os.path.lexists(target):
         raise StorageError(f"{target} exists; name a new directory with --to, or remove it")
     written = read(configfile).data or {}
-    shards = []
+    shards, texts = [], []
     for number, shares in enumerate(distribute(config, count), start=1):
         directory = target / f"shard-{number}"
         own = {
@@ -43,13 +46,26 @@ def split(configfile: Path, count: int, target: Path) -> list[Shard]:
             "results": str(directory / "results"),
             "workloads": {share.name: written["workloads"][share.name] for share in shares},
         }
-        text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
-        write_bytes(directory / "config.yaml", text.encode())
-        digest = load(directory / "config.yaml").digest()
-        shard = Shard(directory, number, count, config.digest(), digest, tuple(shares))
-        shard.write()
-        shards.append(shard)
+        texts.append(yaml.safe_dump(own, sort_keys=False, allow_unicode=True).encode())
+        digest = resolve(own, []).digest()
+        shards.append(Shard(directory, number, count, config.digest(), digest, tuple(shares)))
+    _publish(shards, texts, target)
     return shards
+
+
+def _publish(shards: Sequence[Shard], texts: Sequence[bytes], target: Path) -> None:
+    """Write all of it beside ``target``, and rename it there: all shards exist, or none."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        for shard, text in zip(shards, texts, strict=True):
+            made = replace(shard, directory=beside / shard.directory.name)
+            write_bytes(made.config, text)
+            made.write()
+        with storage_errors(target):
+            beside.rename(target)
+            sync_directory(target.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def distribute(config: Config, count: int) -> Sequence[Sequence[Share]]:
