@@ -76,6 +76,8 @@ static void interrupt_and_inject(pid_t pid)
 	CHECK_OK(tm_tracee_syscall(check_stopped(pid), SYS_getpid, none, &result, &error));
 	CHECK(result == pid);
 	CHECK_OK(tm_tracee_continue(pid, 0, &error));
+	/* Where a thread takes long to wake up, it would be interrupted before it gets anywhere. */
+	usleep(200);
 }
 
 static void a_program_is_not_disturbed_in_any_system_call(void)
