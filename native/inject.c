@@ -6,7 +6,9 @@
  * handler must not run on registers that are not the program's. The thread is let run from system
  * call stop to system call stop, not stepped: a single step ends with a forced SIGTRAP, which would
  * reset a program's own handler for it. At the end it is interrupted: only after a stop of that
- * kind does the kernel restart the system call that the very first interrupt had cut short.
+ * kind does the kernel restart the system call that the very first interrupt had cut short. On
+ * arm64 it has turned the thread back to that call before we see it, and a call with a time limit
+ * (a sleep, a poll) then begins anew with all of it.
  *
  * Each stop costs two changes of thread, which is most of the time that this takes. So there are
  * no more than needed, and our own SIGCHLD is blocked, or its handler would run for each of them.

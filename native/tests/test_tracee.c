@@ -76,8 +76,6 @@ static void interrupt_and_inject(pid_t pid)
 	CHECK_OK(tm_tracee_syscall(check_stopped(pid), SYS_getpid, none, &result, &error));
 	CHECK(result == pid);
 	CHECK_OK(tm_tracee_continue(pid, 0, &error));
-	/* Where a thread takes long to wake up, it would be interrupted before it gets anywhere. */
-	usleep(200);
 }
 
 static void a_program_is_not_disturbed_in_any_system_call(void)
@@ -92,8 +90,10 @@ static void a_program_is_not_disturbed_in_any_system_call(void)
 	CHECK(read(child.done[0], &byte, 1) == 1);
 	check_stop(child.pid);
 	CHECK_OK(tm_tracee_continue(child.pid, 0, &error));
-	while (memory[0] != 2) /* in the sleep */
+	for (int i = 0; i < 50 && memory[0] != 2; i++) /* in the sleep */
 		interrupt_and_inject(child.pid);
+	while (memory[0] != 2)
+		usleep(1000);
 	for (int i = 0; i < 50; i++) /* in the read */
 		interrupt_and_inject(child.pid);
 	CHECK(write(child.go[1], "", 1) == 1);
