@@ -107,9 +107,10 @@ from tidemark.native.space import Space
 
 honest = Space.scan
 
-def lie(self, view, written, unsure, *, rearm=False):
-    honest(self, view, written, unsure, rearm=rearm)
+def lie(self, views, written, unsure, *, rearm=False):
+    changed = honest(self, views, written, unsure, rearm=rearm)
     written.clear(7)
+    return changed
 
 Space.scan = lie
 """
