@@ -137,17 +137,7 @@ def _whole(content: Content) -> RegionDump:
         present=content.pages,
         in_parent=Bitmap(content.pages.pages),
         source=content.source,
-        account=Account(
-            full=True,
-            full_reason=None,
-            vouched=0,
-            settled=0,
-            suspects={},
-            settled_changed=0,
-            unchanged=0,
-            audited=0,
-            cleared=0,
-        ),
+        account=Account.of_full(None),
     )
 
 

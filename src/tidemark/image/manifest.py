@@ -44,6 +44,21 @@ class Account:
     audited: int
     cleared: int
 
+    @classmethod
+    def of_full(cls, reason: str | None) -> Account:
+        """Return the account of a dump that left nothing to a parent, for a ``reason``."""
+        return cls(
+            full=True,
+            full_reason=reason,
+            vouched=0,
+            settled=0,
+            suspects={},
+            settled_changed=0,
+            unchanged=0,
+            audited=0,
+            cleared=0,
+        )
+
 
 @dataclass(frozen=True)
 class FileRecord:

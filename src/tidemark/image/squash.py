@@ -19,17 +19,7 @@ if TYPE_CHECKING:
     from tidemark.image.manifest import RegionRecord
     from tidemark.image.spares import Spares
 
-_SQUASHED = Account(
-    full=True,
-    full_reason="squashed: it has what its parents held",
-    vouched=0,
-    settled=0,
-    suspects={},
-    settled_changed=0,
-    unchanged=0,
-    audited=0,
-    cleared=0,
-)
+_SQUASHED = Account.of_full("squashed: it has what its parents held")
 
 
 def squash(path: Path, spares: Spares | None = None) -> None:

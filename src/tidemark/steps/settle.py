@@ -176,15 +176,5 @@ def _full(region: pb.RegionBitmaps, used: Bitmap, source: Source, reason: str | 
         present=used,
         in_parent=Bitmap(region.pages),
         source=source,
-        account=Account(
-            full=True,
-            full_reason=reason,
-            vouched=0,
-            settled=0,
-            suspects={},
-            settled_changed=0,
-            unchanged=0,
-            audited=0,
-            cleared=0,
-        ),
+        account=Account.of_full(reason),
     )
