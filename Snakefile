@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 
 from tidemark import workflow as tidemark
 from tidemark.cluster import resources as cluster
+from tidemark.interruption import end_on_signals
 
 min_version("9.14")
 
@@ -32,7 +33,7 @@ if workflow.is_main_process:
 onstart:
     tidemark.open_results(Path(RESULTS), RUNS)
     tidemark.check_cluster(CONFIG, workflow)
-    tidemark.end_on_signals()
+    end_on_signals()
 
 
 onerror:

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import signal
 import sys
 import uuid
 from contextlib import suppress
@@ -21,10 +20,10 @@ import tidemark
 from tidemark.console import complain, guard
 from tidemark.errors import StorageError
 from tidemark.files import write_bytes
+from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.locks import Held, Lock, held
-from tidemark.steps.job import INTERRUPTED_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,10 +123,23 @@ def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any
     """
     from tidemark.steps.report import report_unfinished
 
-    if INTERRUPTED_VARIABLE not in os.environ:
-        reasons = report_unfinished(results, runs)
-        for reason in () if workflow.local_exec else reasons:
-            complain(reason)
+    if was_interrupted():
+        _cancel(workflow)
+        return
+    reasons = report_unfinished(results, runs)
+    for reason in () if workflow.local_exec else reasons:
+        complain(reason)
+
+
+def _cancel(workflow: Any) -> None:
+    """Cancel the batch jobs of this run that Snakemake's plug-in (2.8) has left.
+
+    It cancels none that it is asking Slurm about, or submitting, at that moment.
+    """
+    if workflow.executor_plugin.name == "slurm":
+        from tidemark.cluster.slurm import cancel, jobs_in
+
+        _or_exit(lambda: cancel(jobs_in(Path.cwd())))
 
 
 def check_cluster(config: Config, workflow: Any) -> None:
@@ -148,24 +160,6 @@ def check_cluster(config: Config, workflow: Any) -> None:
         partition = submitted.resources.get("slurm_partition")
         cores = workflow.resource_settings.cores
         _or_exit(lambda: check(config, partition and str(partition), cores))
-
-
-def end_on_signals() -> None:
-    """Make SIGTERM and SIGHUP end the run as Ctrl-C does, and have none of them be overlooked.
-
-    To be called when the run begins, after Snakemake (9.27) has installed a handler of its own:
-    that one waits for a lock which the interrupted code may hold, and then the run hangs.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(*_: object) -> None:
-    # Python forgets an exception that is raised while a destructor runs: then it is the next job
-    # that ends the run.
-    os.environ[INTERRUPTED_VARIABLE] = "1"
-    raise KeyboardInterrupt
 
 
 _LOCKS: list[Lock] = []

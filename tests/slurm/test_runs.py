@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 from cluster import PATIENCE, wait_for
@@ -62,15 +60,6 @@ def test_a_batch_job_that_is_cancelled_leaves_nothing_and_the_next_run_is_clean(
     assert cluster.finish(job)["JobState"] == "COMPLETED"
 
 
-def interrupted(run: subprocess.Popen[bytes]) -> int:
-    """Press Ctrl-C, and again where Snakemake's plug-in has swallowed it; return the exit code."""
-    for _ in range(6):
-        os.killpg(run.pid, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return run.wait(timeout=PATIENCE / 6)
-    raise AssertionError("it runs on after six of them")
-
-
 def test_a_submitted_run_that_is_interrupted_takes_its_batch_jobs_along(
     cluster: Cluster, pipeline: Pipeline
 ) -> None:
@@ -81,7 +70,8 @@ def test_a_submitted_run_that_is_interrupted_takes_its_batch_jobs_along(
     busy = cluster.run(*RUN, cwd=pipeline.directory)
     assert busy.returncode == 12
     assert "works on results; wait for it" in busy.stdout
-    assert interrupted(run) != 0
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(PATIENCE) != 0
     wait_for(lambda: not cluster.jobs("running", "pending", "completing"), "the end of its jobs")
     wait_for(lambda: not pipeline.processes(), "the end of all processes")
     assert not (pipeline.results / "long/live.json").exists()

@@ -6,8 +6,12 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidemark.errors import TidemarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _TOO_LARGE = re.compile(r"exceeded (job )?memory limit|oom[- _]kill", re.IGNORECASE)
@@ -71,6 +75,15 @@ def jobs_in(workflow: Path) -> list[str]:
         for job, directory, comment in lines
         if comment.startswith(("rule_live_", "rule_offline_")) and Path(directory) == workflow
     ]
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Cancel batch jobs.
+
+    :raises TidemarkError: when Slurm does not answer
+    """
+    if jobs:
+        _ask("scancel", *jobs)
 
 
 def state_of(job: str) -> str | None:

@@ -1,0 +1,60 @@
+"""Ending a run that Snakemake schedules, when a signal asks for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from tidemark.steps.job import INTERRUPTED_VARIABLE
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INSIST_SECONDS = 1.0
+
+
+def end_on_signals() -> None:
+    """Make SIGTERM and SIGHUP end the run as Ctrl-C does, and have none of them be overlooked.
+
+    To be called when the run begins, after Snakemake (9.27) has installed a handler of its own:
+    that one waits for a lock which the interrupted code may hold, and then the run hangs.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _insist)
+
+
+def was_interrupted() -> bool:
+    """Return whether a signal asked for the end of this run."""
+    return INTERRUPTED_VARIABLE in os.environ
+
+
+def _interrupt(*_: object) -> None:
+    os.environ[INTERRUPTED_VARIABLE] = "1"  # where another job begins all the same, it ends at once
+    signal.setitimer(signal.ITIMER_REAL, _INSIST_SECONDS, _INSIST_SECONDS)
+    raise KeyboardInterrupt
+
+
+def _insist(_: int, frame: FrameType | None) -> None:
+    """Interrupt the scheduler again, where it has not begun to end.
+
+    Python forgets an exception that is raised while a destructor runs, and Snakemake's logging one
+    that is raised while it writes a line. The scheduler ends its jobs in the clause that catches
+    the exception, so as long as it is handled there all is well.
+    """
+    handled = isinstance(sys.exc_info()[1], (KeyboardInterrupt, SystemExit))
+    if _schedules(frame) and not handled:
+        raise KeyboardInterrupt
+
+
+def _schedules(frame: FrameType | None) -> bool:
+    """Return whether Snakemake's scheduler is what runs there."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "snakemake.scheduling.job_scheduler":
+            return True
+        frame = frame.f_back
+    return False

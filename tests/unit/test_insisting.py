@@ -1,0 +1,58 @@
+"""A signal ends a run, though the exception that it raises be lost."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEDULER = """
+import signal, time
+
+def schedule():
+    try:
+        print("begun", flush=True)
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            pass
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print("cancelling", flush=True)
+        time.sleep(2.5)
+        return "cancelled"
+"""
+RUN = """
+import time
+from snakemake.scheduling import job_scheduler
+from tidemark.interruption import end_on_signals, was_interrupted
+
+end_on_signals()
+print(job_scheduler.schedule(), was_interrupted(), flush=True)
+time.sleep(1.5)
+print("reported", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_scheduler_that_loses_an_interrupt_gets_it_again_and_is_left_alone_when_it_ends(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    module = tmp_path / "snakemake" / "scheduling" / "job_scheduler.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(SCHEDULER)
+    for package in (module.parent, module.parent.parent):
+        (package / "__init__.py").touch()
+    command = [sys.executable, "-c", RUN]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        assert run.stdout.readline() == "begun\n"
+        run.send_signal(number)
+        assert run.communicate()[0] == "cancelling\ncancelled True\nreported\n"
+    assert run.returncode == 0
