@@ -25,7 +25,7 @@ EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 
-tidemark.prepare_jobs(SCRIPTS, Path(RESULTS))
+tidemark.prepare_jobs(SCRIPTS, Path(RESULTS), workflow)
 if workflow.is_main_process:
     tidemark.prepare_results(Path(RESULTS))
 

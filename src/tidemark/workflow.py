@@ -24,6 +24,7 @@ from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.locks import Held, Lock, held
+from tidemark.steps.forkserver import NAME_VARIABLE, SCRIPTS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,17 +88,20 @@ def _or_exit(function: Callable[[], T]) -> T:
     return found[0]
 
 
-def prepare_jobs(scripts: Path, results: Path) -> None:
+def prepare_jobs(scripts: Path, results: Path, workflow: Any) -> None:
     """Set what the shell commands of jobs of this process find in their environment.
 
-    They run the scripts in ``scripts`` with this Python; keepers that they start end with this
-    process.
+    They run the scripts in ``scripts`` with this Python; keepers that they start, and the server
+    that forks for them, end with this process. ``workflow`` is Snakemake's.
 
     :raises SystemExit: in a batch job on a node that does not see the results
     """
     _or_exit(lambda: _verify_visible(results))
     os.environ[OWNER_VARIABLE] = str(os.getpid())
-    os.environ["TIDEMARK_SCRIPTS"] = str(scripts)
+    # What Snakemake deploys for a job, conda's Python say, is that job's own.
+    own = workflow.deployment_settings.deployment_method
+    os.environ[NAME_VARIABLE] = "" if own else f"tidemark-{uuid.uuid4().hex}"
+    os.environ[SCRIPTS_VARIABLE] = str(scripts)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 

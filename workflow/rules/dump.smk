@@ -21,7 +21,7 @@ rule collect:
     params:
         code=tidemark.code(SCRIPTS / "collect.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/collect.py keeper={input.keeper:q} epoch={wildcards.e}"
+        "tidemark-step $TIDEMARK_SCRIPTS/collect.py keeper={input.keeper:q} epoch={wildcards.e}"
         " scan={output.scan:q} cost={output.cost:q} log={log:q}"
 
 
@@ -46,7 +46,7 @@ rule merge:
     params:
         code=tidemark.code(SCRIPTS / "merge.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/merge.py scan={input.scan:q} bitmap={output.bitmap:q}"
+        "tidemark-step $TIDEMARK_SCRIPTS/merge.py scan={input.scan:q} bitmap={output.bitmap:q}"
         " cost={output.cost:q} log={log:q}"
 
 
@@ -73,6 +73,6 @@ rule dump:
     params:
         code=tidemark.code(SCRIPTS / "dump.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/dump.py keeper={input.keeper:q} epoch={wildcards.e}"
+        "tidemark-step $TIDEMARK_SCRIPTS/dump.py keeper={input.keeper:q} epoch={wildcards.e}"
         " bitmap={input.bitmap:q} parent={input.parent:q} image={output.image:q}"
         " layout={output.layout:q} truth={output.truth:q} cost={output.cost:q} log={log:q}"

@@ -51,6 +51,6 @@ for epochs in tidemark.fused_epochs(CONFIG):
             epochs=epochs,
             code=tidemark.code(SCRIPTS / "fused.py"),
         shell:
-            "python $TIDEMARK_SCRIPTS/fused.py workload={params.workload:q}"
+            "tidemark-step $TIDEMARK_SCRIPTS/fused.py workload={params.workload:q}"
             " keeper={params.keeper:q} epochs={params.epochs} directory={params.directory:q}"
             " log={log:q}"

@@ -26,7 +26,7 @@ rule keep:
         programs=lambda w: tidemark.programs(CONFIG.workloads[w.w]),
         code=tidemark.code(SCRIPTS / "keep.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/keep.py workload={params.workload:q}"
+        "tidemark-step $TIDEMARK_SCRIPTS/keep.py workload={params.workload:q}"
         " keeper={output.keeper:q} log={log:q}"
 
 
@@ -52,7 +52,7 @@ rule clear:
     params:
         code=tidemark.code(SCRIPTS / "clear.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/clear.py keeper={input.keeper:q} epoch={wildcards.e}"
+        "tidemark-step $TIDEMARK_SCRIPTS/clear.py keeper={input.keeper:q} epoch={wildcards.e}"
         " cleared={output.cleared:q} cost={output.cost:q} log={log:q}"
 
 
@@ -76,7 +76,7 @@ rule advance:
     params:
         code=tidemark.code(SCRIPTS / "advance.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/advance.py keeper={input.keeper:q} epoch={wildcards.e}"
+        "tidemark-step $TIDEMARK_SCRIPTS/advance.py keeper={input.keeper:q} epoch={wildcards.e}"
         " advance={output.advance:q} cost={output.cost:q} log={log:q}"
 
 
@@ -106,5 +106,5 @@ rule seal:
     params:
         code=tidemark.code(SCRIPTS / "seal.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/seal.py keeper={input.keeper:q} live={output.live:q}"
+        "tidemark-step $TIDEMARK_SCRIPTS/seal.py keeper={input.keeper:q} live={output.live:q}"
         " log={log:q} lives={input.lives:q}"

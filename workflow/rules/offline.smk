@@ -23,7 +23,7 @@ rule restore:
     params:
         code=tidemark.code(SCRIPTS / "restore.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/restore.py image={input.image:q} layout={input.layout:q}"
+        "tidemark-step $TIDEMARK_SCRIPTS/restore.py image={input.image:q} layout={input.layout:q}"
         " restored={output.restored:q} cost={output.cost:q} log={log:q}"
 
 
@@ -52,6 +52,6 @@ rule verify:
     params:
         code=tidemark.code(SCRIPTS / "verify.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/verify.py restored={input.restored:q} image={input.image:q}"
+        "tidemark-step $TIDEMARK_SCRIPTS/verify.py restored={input.restored:q} image={input.image:q}"
         " truth={input.truth:q} before={input.before:q} verify={output.verify:q}"
         " cost={output.cost:q} log={log:q}"

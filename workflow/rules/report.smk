@@ -30,6 +30,6 @@ rule report:
         config=CONFIG.digest(),
         code=tidemark.code(SCRIPTS / "report.py"),
     shell:
-        "python $TIDEMARK_SCRIPTS/report.py results={params.results:q} runs={params.runs:q}"
+        "tidemark-step $TIDEMARK_SCRIPTS/report.py results={params.results:q} runs={params.runs:q}"
         " config={params.config}"
         " html={output.html:q} json={output.json:q} parquet={output.parquet:q} log={log:q}"
