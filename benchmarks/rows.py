@@ -158,6 +158,18 @@ def faults(options: Options, pairs: int) -> Iterator[Sample]:
             yield {"ours": answer[1], "peer": answer[column], "plain": answer[0]}
 
 
+def changeover(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the frozen window; a change over to synchronous protection and back, alone."""
+    with (
+        kept((options["mib"], 1, options["share"])) as ours,
+        peer("faults", options["mib"]) as bare,
+    ):
+        ours.taker.take()
+        ours.step()
+        for _ in range(pairs):
+            yield {"ours": ours.step().frozen_seconds, "peer": bare.ask()[4]}
+
+
 def attach(options: Options, pairs: int) -> Iterator[Sample]:
     """Measure the opening and arming of an address space, per process; 0.5 ms."""
     with target(options["mib"], options["processes"], 0.01) as program:
@@ -202,6 +214,17 @@ def _status(pid: int, field: str) -> int:
 MEASURES: dict[str, Callable[[Options, int], Iterator[Sample]]] = {
     measure.__name__: measure
     for measure in (
-        *(window, incremental, scale, sparse, sparse_memory, scan, faults, attach, memory),
+        *(
+            window,
+            incremental,
+            scale,
+            sparse,
+            sparse_memory,
+            scan,
+            faults,
+            changeover,
+            attach,
+            memory,
+        ),
     )
 }

@@ -5,7 +5,8 @@
  *
  * For each line on stdin it prints four times, in seconds per page: of stores that nobody notices,
  * under asynchronous userfaultfd write-protection, under mprotect(2) with a SIGSEGV handler, and
- * under synchronous userfaultfd write-protection, which another thread resolves.
+ * under synchronous userfaultfd write-protection, which another thread resolves. The fifth is that
+ * of changing over from asynchronous to synchronous protection and back, in seconds for all pages.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -52,6 +53,11 @@ static struct uffdio_range all(void)
 	return (struct uffdio_range){.start = (uintptr_t)memory, .len = pages * PAGE};
 }
 
+enum {
+	SYNCHRONOUS = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+	ASYNCHRONOUS = SYNCHRONOUS | UFFD_FEATURE_WP_ASYNC,
+};
+
 static int protect(uint64_t features)
 {
 	struct uffdio_api api = {.api = UFFD_API, .features = features};
@@ -67,8 +73,7 @@ static int protect(uint64_t features)
 
 static double asynchronous(void)
 {
-	int fd = protect(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
-			 UFFD_FEATURE_WP_ASYNC);
+	int fd = protect(ASYNCHRONOUS);
 	double seconds = store_to_all();
 
 	close(fd);
@@ -94,7 +99,7 @@ static void *resolve(void *context)
 
 static double synchronous(void)
 {
-	int fd = protect(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	int fd = protect(SYNCHRONOUS);
 	pthread_t thread;
 	double seconds;
 
@@ -103,6 +108,21 @@ static double synchronous(void)
 	pthread_join(thread, NULL);
 	close(fd);
 	return seconds;
+}
+
+/* A mapping has one userfaultfd, and that is of one kind: it must be given up for the other. */
+static double change_over(void)
+{
+	int fd = protect(ASYNCHRONOUS);
+	double begun = now();
+
+	close(fd);
+	fd = protect(SYNCHRONOUS);
+	close(fd);
+	fd = protect(ASYNCHRONOUS);
+	begun = now() - begun;
+	close(fd);
+	return begun;
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -141,7 +161,8 @@ int main(int argc, char **argv)
 
 		printf("%.12f %.12f ", plain, asynchronous());
 		printf("%.12f ", by_signal());
-		printf("%.12f\n", synchronous());
+		printf("%.12f ", synchronous());
+		printf("%.12f\n", change_over());
 		fflush(stdout);
 	}
 	return 0;
