@@ -6,13 +6,13 @@ usage: measure.py CONFIG NAME TO
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import criu_peer
 import yaml
+from criu_peer import LackingError
 
 from tidemark.errors import TrackerError
 from tidemark.files import write_json
@@ -22,23 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def criu() -> str:
-    """Say whether there is a CRIU that works here, by its own check."""
-    if shutil.which("criu") is None:
-        return "CRIU is not installed here"
-    done = subprocess.run(["criu", "check"], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return "A CRIU is installed here that passes its own check"
-    reason = (done.stdout + done.stderr).strip().splitlines()[-1]
-    return f"The CRIU that is installed here fails its own check ({reason})"
-
-
 def _measures() -> dict[str, Callable[[dict[str, Any], int], Iterator[dict[str, float]]]]:
     import content
     import dag
     import rows
 
-    return content.MEASURES | dag.MEASURES | rows.MEASURES
+    return content.MEASURES | criu_peer.MEASURES | dag.MEASURES | rows.MEASURES
 
 
 def main() -> None:
@@ -50,7 +39,7 @@ def main() -> None:
     try:
         measure = _measures()[declared["measure"]]
         samples = list(measure(declared["with"], declared["pairs"]))
-    except TrackerError as error:
+    except (TrackerError, LackingError) as error:
         lacking = str(error)
     write_json(
         Path(to),
@@ -60,7 +49,7 @@ def main() -> None:
             "samples": samples,
             "lacking": lacking,
             "load": [before, os.getloadavg()],
-            "machine": {**machine(), "criu": criu()},
+            "machine": machine(),
         },
     )
 

@@ -111,7 +111,6 @@ def page(
             "# Benchmarks: the last run",
             "",
             facts,
-            f"{machine['criu']}: nothing is measured of it.",
             "A ratio is ours over the peer's, of the median of pairs measured one right after the",
             "other; times are in seconds. Made by `make bench`; the samples are in",
             "`results/benchmarks/raw/`.",

@@ -61,6 +61,11 @@ CORE = Group(
 )
 AGREEMENT = Group("agreement", _pytest("tests/live/test_agreement.py"), 400, short=True)
 CRIU = Group("criu", f"CRIU_LOGS=$RESULTS {_pytest('tests/live/test_criu.py')}", 900)
+BENCH_CRIU = Group(
+    "bench-criu",
+    "python benchmarks/measure.py benchmarks/config/quick.yaml criu $RESULTS/bench-criu.json",
+    300,
+)
 WORKLOADS = Group("workloads", _pytest("tests/live/test_end_to_end.py -k bundled"), 900)
 PRIVILEGES = Group(
     "privileges", _pytest("tests/live/test_privileges.py tests/live/test_cgroups.py"), 600
@@ -104,7 +109,7 @@ PLANS = (
     Plan(
         NEW,
         (
-            *(NATIVE, PROBE, AGREEMENT, PRIVILEGES, CRIU),
+            *(NATIVE, PROBE, AGREEMENT, PRIVILEGES, CRIU, BENCH_CRIU),
             _guarantees("uffd-wp"),
             _guarantees("soft-dirty", LOST_ENTRIES, 900),
         ),

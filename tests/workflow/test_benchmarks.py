@@ -55,7 +55,7 @@ def test_the_facts_of_the_machine_are_kept_with_the_samples(measured: Path) -> N
     assert machine["kernel"] == os.uname().release
     assert machine["cpus"] == os.cpu_count()
     assert machine["memory_bytes"] > 0
-    assert {"hostname", "architecture", "processor", "python", "tidemark", "criu"} <= machine.keys()
+    assert {"hostname", "architecture", "processor", "python", "tidemark"} <= machine.keys()
 
 
 def test_a_run_is_not_worse_than_itself(measured: Path) -> None:
