@@ -16,6 +16,11 @@ const struct tm_xxh3 *tm_xxh3(void)
 	return &tm_xxh3_plain;
 }
 
+void tm_hash(const unsigned char *data, size_t bytes, unsigned char *ret)
+{
+	tm_xxh3()->hash(data, bytes, ret);
+}
+
 int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *error)
 {
 	TM_CLEANUP(tm_free) unsigned char *data = malloc(BUFFER_BYTES);

@@ -1,5 +1,6 @@
 /* The content of selected pages: packed, placed, hashed, compared. */
 #include <string.h>
+#include <unistd.h>
 
 #include "hashes.h"
 #include "internal.h"
@@ -8,11 +9,11 @@
 struct hashing {
 	const struct tm_xxh3 *xxh3;
 	unsigned char *hashes; /* of each page; may be NULL */
-	void *total;	       /* of all bytes; may be NULL */
 	int out;
+	uint64_t offset; /* in that file, of the first page */
 };
 
-static int hash_block(const struct tm_block *block, void *context, struct tm_error *error)
+static int hash_block(struct tm_block *block, void *context, struct tm_error *error)
 {
 	const struct hashing *hashing = context;
 	uint64_t size = tm_page_size();
@@ -24,32 +25,33 @@ static int hash_block(const struct tm_block *block, void *context, struct tm_err
 	return TM_OK;
 }
 
-static int pack_block(const struct tm_block *block, void *context, struct tm_error *error)
+static int pack_block(struct tm_block *block, void *context, struct tm_error *error)
 {
 	const struct hashing *hashing = context;
-	uint64_t bytes = block->count * tm_page_size();
+	uint64_t size = tm_page_size();
 
 	if (hashing->hashes)
 		(void)hash_block(block, context, error);
-	if (hashing->total)
-		hashing->xxh3->add(hashing->total, block->data, bytes);
-	return tm_write_all(hashing->out, block->data, bytes, error);
+	return tm_pwrite_all(hashing->out, block->data, block->count * size,
+			     hashing->offset + block->done * size, error);
 }
 
 int tm_pages_pack(const struct tm_source *source, const struct tm_bitmap *which, int out,
-		  unsigned char *hashes, unsigned char *total, struct tm_error *error)
+		  unsigned char *hashes, struct tm_error *error)
 {
 	struct hashing hashing = {.xxh3 = tm_xxh3(), .hashes = hashes, .out = out};
 	struct tm_walk walk = {
 		.source = source, .which = which, .work = pack_block, .context = &hashing};
+	off_t offset = lseek(out, 0, SEEK_CUR);
 	int code;
 
-	hashing.total = total ? hashing.xxh3->create() : NULL;
-	if (total && !hashing.total)
-		return tm_fail(error, TM_MEMORY, "allocate a hash state");
+	if (offset < 0)
+		return tm_fail(error, TM_SYSTEM, "seek in a file of pages");
+	hashing.offset = (uint64_t)offset;
 	code = tm_walk(&walk, error);
-	if (total)
-		hashing.xxh3->destroy(hashing.total, code == TM_OK ? total : NULL);
+	if (code == TM_OK &&
+	    lseek(out, (off_t)(tm_bitmap_count(which) * tm_page_size()), SEEK_CUR) < 0)
+		return tm_fail(error, TM_SYSTEM, "seek in a file of pages");
 	return code;
 }
 
@@ -72,7 +74,7 @@ static bool is_zero(const unsigned char *page, uint64_t size)
 	return word == 0 && memcmp(page, page + sizeof(word), size - sizeof(word)) == 0;
 }
 
-static int place_block(const struct tm_block *block, void *context, struct tm_error *error)
+static int place_block(struct tm_block *block, void *context, struct tm_error *error)
 {
 	const int *out = context;
 	uint64_t size = tm_page_size();
@@ -102,16 +104,15 @@ int tm_pages_place(const struct tm_source *source, const struct tm_bitmap *which
 	return tm_walk(&walk, error);
 }
 
-static int compare_block(const struct tm_block *block, void *context, struct tm_error *error)
+static int compare_block(struct tm_block *block, void *context, struct tm_error *error)
 {
 	uint64_t size = tm_page_size();
 
-	for (uint64_t i = 0; i < block->count; i++) {
-		if (memcmp(block->data + i * size, block->other + i * size, size) == 0)
-			continue;
-		if (tm_bitmap_mark(context, block->pages[i], error) != TM_OK)
-			return error->code;
-	}
+	(void)context;
+	(void)error;
+	for (uint64_t i = 0; i < block->count; i++)
+		if (memcmp(block->data + i * size, block->other + i * size, size) != 0)
+			block->found |= UINT32_C(1) << i;
 	return TM_OK;
 }
 
@@ -122,28 +123,28 @@ int tm_pages_compare(const struct tm_source *source, const struct tm_source *oth
 	struct tm_walk walk = {.source = source,
 			       .other = other,
 			       .which = which,
-			       .work = compare_block,
-			       .context = differs};
+			       .found = differs,
+			       .work = compare_block};
 
 	return tm_walk(&walk, error);
 }
 
-static int zero_block(const struct tm_block *block, void *context, struct tm_error *error)
+static int zero_block(struct tm_block *block, void *context, struct tm_error *error)
 {
 	uint64_t size = tm_page_size();
 
+	(void)context;
+	(void)error;
 	for (uint64_t i = 0; i < block->count; i++)
-		if (is_zero(block->data + i * size, size) &&
-		    tm_bitmap_mark(context, block->pages[i], error) != TM_OK)
-			return error->code;
+		if (is_zero(block->data + i * size, size))
+			block->found |= UINT32_C(1) << i;
 	return TM_OK;
 }
 
 int tm_pages_zero(const struct tm_source *source, const struct tm_bitmap *which,
 		  struct tm_bitmap *zero, struct tm_error *error)
 {
-	struct tm_walk walk = {
-		.source = source, .which = which, .work = zero_block, .context = zero};
+	struct tm_walk walk = {.source = source, .which = which, .found = zero, .work = zero_block};
 
 	return tm_walk(&walk, error);
 }

@@ -44,6 +44,15 @@ uint64_t tm_page_size(void);
 /* Lets each of two files or directories have the other's name, at once: renameat2(2). */
 int tm_exchange_paths(const char *path, const char *other, struct tm_error *error);
 
+/* pool: threads that share the work of a call with the one that makes it */
+
+struct tm_pool;
+
+/* The threads are started when they are needed first, and get no signals. */
+int tm_pool_create(unsigned threads, struct tm_pool **ret, struct tm_error *error);
+/* Ends the threads; nobody may use the pool any more. */
+void tm_pool_destroy(struct tm_pool *pool);
+
 /* bitmap: a sparse bitmap over the pages of one object */
 
 enum { TM_CHUNK_PAGES = 32768, TM_CHUNK_BYTES = 4096 };
@@ -287,10 +296,14 @@ struct tm_extent {
 	int fd;
 };
 
-/* Extents ascend and do not overlap; a page in none of them reads zero. */
+/*
+ * Extents ascend and do not overlap; a page in none of them reads zero. The threads of `pool`
+ * share in what is done to the pages; NULL for none.
+ */
 struct tm_source {
 	const struct tm_extent *extents;
 	size_t count;
+	struct tm_pool *pool;
 };
 
 /*
@@ -306,11 +319,11 @@ void tm_extents_sort(struct tm_extent *extents, size_t count);
 int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count, unsigned char *ret,
 		  struct tm_error *error);
 /*
- * Appends the pages that `which` selects to the file `out`, packed. `hashes` takes
- * TM_HASH_BYTES for each, `total` the hash of all bytes written; either may be NULL.
+ * Writes the pages that `which` selects to the file `out`, packed, from its offset on, which is
+ * moved behind them. `hashes` takes TM_HASH_BYTES for each, or is NULL.
  */
 int tm_pages_pack(const struct tm_source *source, const struct tm_bitmap *which, int out,
-		  unsigned char *hashes, unsigned char *total, struct tm_error *error);
+		  unsigned char *hashes, struct tm_error *error);
 /* Copies the selected pages to `out`, packed. */
 int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
 		  struct tm_error *error);
@@ -344,7 +357,9 @@ int tm_pages_born(int fd, const struct tm_bitmap *data, struct tm_bitmap *born,
  * ends within it, which processes that map it share, but read(2) does not give.
  */
 int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *error);
-/* XXH3-128 in canonical form of `bytes` bytes of a file from its start. */
+/* XXH3-128 in canonical form of `bytes` bytes. */
+void tm_hash(const unsigned char *data, size_t bytes, unsigned char *ret);
+/* The same of a file, from its start. */
 int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *error);
 /*
  * Adds to `differs` the pages whose hash differs, where a page that only one side selects

@@ -4,7 +4,7 @@
 
 #include "tidemark.h"
 
-enum { TM_BLOCK_PAGES = 64 };
+enum { TM_BLOCK_PAGES = 32 };
 
 /* Some of the selected pages, in order. */
 struct tm_block {
@@ -13,6 +13,7 @@ struct tm_block {
 	uint64_t pages[TM_BLOCK_PAGES]; /* their numbers, ascending */
 	const unsigned char *data;	/* their content, packed */
 	const unsigned char *other;	/* that of the same pages of a second source */
+	uint32_t found;			/* for the work to say: a bit for each */
 };
 
 /* How many pages from the block's page `from` on follow each other. */
@@ -22,11 +23,13 @@ struct tm_walk {
 	const struct tm_source *source;
 	const struct tm_source *other; /* NULL where one source is enough */
 	const struct tm_bitmap *which;
-	int (*work)(const struct tm_block *block, void *context, struct tm_error *error);
+	struct tm_bitmap *found; /* takes the pages that the work has found; may be NULL */
+	/* Is called by several threads, for one block each. */
+	int (*work)(struct tm_block *block, void *context, struct tm_error *error);
 	void *context;
 };
 
-/* Reads each block of the selected pages and works on it. */
+/* Reads each block of the selected pages and works on it, in the threads of the source's pool. */
 int tm_walk(const struct tm_walk *walk, struct tm_error *error);
 
 #endif

@@ -62,7 +62,7 @@ class Account:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Size in bytes and XXH3-128 in hex of one file of the dump."""
+    """Size in bytes and XXH3-128 in hex of one file of the dump: of pages, that of their hashes."""
 
     bytes: int
     xxh3: str

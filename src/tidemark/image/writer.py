@@ -26,6 +26,7 @@ from tidemark.image.names import INVENTORY, MANIFEST, PARENT, pagemap_name, page
 from tidemark.image.pagemap import write_pagemap
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, OutOfSpaceError
+from tidemark.native.pages import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ def _write_region(
     path = directory / pages_name(region.number)
     spare = spares.take(path, present * PAGE_SIZE) if spares and present else None
     with _durable(spare or path.open("xb")) as file:
-        hashes, total = region.source.pack(region.present, file.fileno())
+        hashes = region.source.pack(region.present, file.fileno())
     record = RegionRecord(
         shmid=region.number,
         kind=region.kind,
@@ -155,7 +156,8 @@ def _write_region(
         page_hashes=hashes,
         account=region.account,
     )
-    return record, FileRecord(present * PAGE_SIZE, total.hex())
+    # Its pages are hashed already: the file's own hash is made of these.
+    return record, FileRecord(present * PAGE_SIZE, hash_of(hashes).hex())
 
 
 def _file_records(

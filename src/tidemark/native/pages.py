@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, check, ffi, lib, new_error
+from tidemark.native.pool import pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,10 +47,13 @@ class Source:
         for before, after in pairwise(ordered):
             if before.page + before.count > after.page:
                 raise ValueError(f"extents overlap at page {after.page}")
-        self._extents: Any = ffi.new(
-            "struct tm_extent[]", [(e.page, e.count, e.offset, e.fd) for e in ordered]
+        self._hold(
+            ffi.new("struct tm_extent[]", [(e.page, e.count, e.offset, e.fd) for e in ordered])
         )
-        self.handle: Any = ffi.new("struct tm_source *", (self._extents, len(ordered)))
+
+    def _hold(self, extents: Any) -> None:
+        self._extents = extents
+        self.handle: Any = ffi.new("struct tm_source *", (extents, len(extents), pool()))
 
     @classmethod
     def file(cls, fd: int, pages: int) -> Source:
@@ -72,15 +76,14 @@ class Source:
             covered |= layer.pages
             wanted.append((on_top.handle, layer.pages.handle, fd, layer.offset))
             counts.append(lib.tm_extents_packed(*wanted[-1], 0, ffi.NULL))
-        source = cls(())
-        total = sum(counts)
-        source._extents = ffi.new("struct tm_extent[]", total)
+        extents = ffi.new("struct tm_extent[]", sum(counts))
         done = 0
         for arguments, count in zip(wanted, counts, strict=True):
-            lib.tm_extents_packed(*arguments, count, source._extents + done)
+            lib.tm_extents_packed(*arguments, count, extents + done)
             done += count
-        lib.tm_extents_sort(source._extents, total)
-        source.handle = ffi.new("struct tm_source *", (source._extents, total))
+        lib.tm_extents_sort(extents, done)
+        source = cls(())
+        source._hold(extents)
         return source
 
     def read(self, page: int, count: int = 1) -> bytes:
@@ -93,18 +96,17 @@ class Source:
         check(lib.tm_pages_read(self.handle, page, count, buffer, error), error)
         return bytes(ffi.buffer(buffer))
 
-    def pack(self, which: Bitmap, out: int) -> tuple[bytes, bytes]:
-        """Append the pages of ``which`` to the file ``out``, one after the other.
+    def pack(self, which: Bitmap, out: int) -> bytes:
+        """Write the pages of ``which`` to the file ``out``, one after the other, where it stands.
 
-        Returns the hash of each page, 16 bytes each, and the hash of all bytes written.
+        Returns the XXH3-128 of each page, 16 bytes each.
 
         :raises NativeError: when a page cannot be read or written
         """
         error = new_error()
         hashes = ffi.new("unsigned char[]", len(which) * HASH_BYTES)
-        total = ffi.new("unsigned char[]", HASH_BYTES)
-        check(lib.tm_pages_pack(self.handle, which.handle, out, hashes, total, error), error)
-        return bytes(ffi.buffer(hashes)), bytes(ffi.buffer(total))
+        check(lib.tm_pages_pack(self.handle, which.handle, out, hashes, error), error)
+        return bytes(ffi.buffer(hashes))
 
     def copy(self, which: Bitmap, out: memoryview) -> None:
         """Copy the pages of ``which`` to ``out``, one after the other.
@@ -182,6 +184,13 @@ def mapped_page(fd: int, page: int) -> bytes:
     buffer = ffi.new("unsigned char[]", PAGE_SIZE)
     check(lib.tm_page_mapped(fd, page, buffer, error), error)
     return bytes(ffi.buffer(buffer))
+
+
+def hash_of(content: bytes) -> bytes:
+    """Return the XXH3-128 of some bytes."""
+    digest = ffi.new("unsigned char[]", HASH_BYTES)
+    lib.tm_hash(content, len(content), digest)
+    return bytes(ffi.buffer(digest))
 
 
 def file_hash(fd: int, size: int) -> bytes:
