@@ -2,11 +2,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "internal.h"
+#include "pool.h"
 
 static const struct tm_tracker *const trackers[] = {&tm_uffd_wp, &tm_soft_dirty};
 
@@ -77,18 +79,43 @@ int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm
 	return space->tracker->scan(space, view, rearm, written, unsure, error);
 }
 
-int tm_space_scan_all(struct tm_space *space, const struct tm_view *views, size_t count, bool rearm,
-		      struct tm_bitmap *written, struct tm_bitmap *unsure, bool *ret_changed,
-		      struct tm_error *error)
+static int scan_views(struct tm_scan *scan)
 {
-	for (size_t i = 0; i < count; i++) {
-		int code = tm_space_scan(space, &views[i], rearm, written, unsure, error);
+	for (size_t i = 0; i < scan->count; i++) {
+		int code = tm_space_scan(scan->space, &scan->views[i], scan->rearm, scan->written,
+					 scan->unsure, &scan->error);
 
-		ret_changed[i] = code == TM_CHANGED;
+		scan->changed[i] = code == TM_CHANGED;
 		if (code != TM_OK && code != TM_CHANGED)
 			return code;
 	}
 	return TM_OK;
+}
+
+/* Scans of which the threads each take the next. */
+struct scans {
+	struct tm_scan *scans;
+	size_t count;
+	atomic_size_t next;
+};
+
+static void scan_on(void *context)
+{
+	struct scans *left = context;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&left->next, 1)) < left->count)
+		left->scans[i].code = scan_views(&left->scans[i]);
+}
+
+void tm_scan_all(struct tm_pool *pool, struct tm_scan *scans, size_t count)
+{
+	struct scans left = {.scans = scans, .count = count};
+
+	if (count < 2) /* nothing to share */
+		scan_on(&left);
+	else
+		tm_pool_share(pool, scan_on, &left);
 }
 
 int tm_space_descriptor(const struct tm_space *space)

@@ -256,10 +256,23 @@ int tm_space_arm(struct tm_space *space, const struct tm_span *spans, size_t cou
  */
 int tm_space_scan(struct tm_space *space, const struct tm_view *view, bool rearm,
 		  struct tm_bitmap *written, struct tm_bitmap *unsure, struct tm_error *error);
-/* The same for views of one object; of each, *ret_changed is whether TM_CHANGED is true of it. */
-int tm_space_scan_all(struct tm_space *space, const struct tm_view *views, size_t count, bool rearm,
-		      struct tm_bitmap *written, struct tm_bitmap *unsure, bool *ret_changed,
-		      struct tm_error *error);
+
+/* The same for `count` views of one object; `changed` takes of which of them TM_CHANGED is true. */
+struct tm_scan {
+	struct tm_space *space;
+	const struct tm_view *views;
+	size_t count;
+	bool rearm;
+	struct tm_bitmap *written;
+	struct tm_bitmap *unsure;
+	bool *changed;
+	int code;
+	struct tm_error error;
+};
+
+/* Does scans, each with bitmaps of its own, in the threads of the pool; each has its own code. */
+void tm_scan_all(struct tm_pool *pool, struct tm_scan *scans, size_t count);
+
 enum tm_notice_kind {
 	TM_NOTICE_NONE = 0,
 	TM_NOTICE_MOVED = 1,	/* a mapping at `start` was moved, or mapped again: mremap(2) */

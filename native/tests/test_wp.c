@@ -101,6 +101,51 @@ static void sees_exactly_the_pages_that_were_stored_to(void)
 	munmap(memory, PAGES * tm_page_size());
 }
 
+static void scans_several_spaces_at_once(void)
+{
+	unsigned char *memory = check_share(PAGES);
+	struct tm_view whole = view_of(memory, 0, PAGES);
+	struct tm_view halves[] = {view_of(memory, 0, PAGES / 2),
+				   view_of(memory, PAGES / 2, PAGES - PAGES / 2)};
+	struct check_child children[3];
+	struct tm_scan scans[3];
+	bool changed[3][2];
+	struct tm_pool *pool;
+	struct tm_error error;
+
+	CHECK_OK(tm_pool_create(1, &pool, &error));
+	for (int i = 0; i < 3; i++) {
+		check_start(&children[i], store_when_told, memory);
+		check_stop(children[i].pid);
+		scans[i] = (struct tm_scan){.space = open_armed(children[i].pid, memory),
+					    .views = i ? halves : &whole,
+					    .count = i ? 2 : 1,
+					    .rearm = true,
+					    .written = tm_bitmap_create(PAGES),
+					    .changed = changed[i]};
+	}
+	let_it_store(&children[1]);
+	for (int round = 0; round < 2; round++) {
+		tm_scan_all(pool, scans, 3);
+		for (int i = 0; i < 3; i++) {
+			CHECK(scans[i].code == TM_OK && !changed[i][0]);
+			CHECK(tm_bitmap_count(scans[i].written) == (i == 1 ? 102 : 0));
+		}
+		CHECK(!changed[1][1]);
+	}
+	check_end(&children[0]); /* a space whose memory is gone harms no other scan */
+	tm_scan_all(pool, scans, 3);
+	CHECK(scans[0].code == TM_GONE && scans[1].code == TM_OK && scans[2].code == TM_OK);
+	for (int i = 0; i < 3; i++) {
+		tm_space_close(scans[i].space);
+		tm_bitmap_destroy(scans[i].written);
+		if (i > 0)
+			check_end(&children[i]);
+	}
+	tm_pool_destroy(pool);
+	munmap(memory, PAGES * tm_page_size());
+}
+
 static void a_view_reports_only_its_own_pages(void)
 {
 	unsigned char *memory = check_share(PAGES);
@@ -371,6 +416,7 @@ int main(void)
 		return 0;
 	}
 	sees_exactly_the_pages_that_were_stored_to();
+	scans_several_spaces_at_once();
 	a_view_reports_only_its_own_pages();
 	sees_writes_that_the_kernel_makes();
 	says_that_a_mapping_is_not_covered_any_more();

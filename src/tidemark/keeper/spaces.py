@@ -17,7 +17,7 @@ from tidemark.native.library import (
     ProcessGoneError,
     TracedError,
 )
-from tidemark.native.space import Deed, Notice, Space
+from tidemark.native.space import Deed, Notice, Scan, Space, scan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,16 +39,30 @@ FORGETFUL = "soft-dirty"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the tracker told of the parts of a mapping.
+    """What the tracker tells of the parts of a mapping.
 
     ``changed``: those that are not under the tracker now; ``gone``: their memory is taken down.
     """
 
+    space: Space
     parts: list[View]
     written: Bitmap
     unsure: Bitmap
     changed: list[View] = field(default_factory=list)
     gone: bool = False
+
+    def scan(self) -> Scan:
+        """Return the scan that fills this."""
+        views = [(part.start, part.end, part.page) for part in self.parts]
+        return Scan(self.space, views, self.written, self.unsure)
+
+    def told(self, changed: list[bool] | None) -> Reading:
+        """Return it as the scan has answered."""
+        if changed is None:
+            return replace(self, gone=True)
+        if not any(changed):
+            return self
+        return replace(self, changed=list(itertools.compress(self.parts, changed)))
 
     @property
     def region(self) -> Region:
@@ -160,7 +174,7 @@ class AddressSpace:
         What the tracker cannot have seen is marked as suspect in the region.
         """
         self.meet(current)
-        self.report(self.read(), note)
+        self.report(read_all([self])[0], note)
 
     def meet(self, current: Sequence[View]) -> None:
         """Suspect what the known views show no more, or the ``current`` ones show anew."""
@@ -183,22 +197,6 @@ class AddressSpace:
         self.watched = common(self.watched, known)
         return known
 
-    def read(self) -> list[Reading]:
-        """Return what was written since the last scan to what is watched, and forget it.
-
-        It changes nothing that another thread has to do with.
-        """
-        if self.space is None:
-            return []
-        readings = [_read(self.space, parts, rearm=True) for parts in self._by_mapping()]
-        if self.tracker != ATOMIC:
-            kept = [part for reading in readings for part in reading.kept()]
-            try:
-                self.space.arm([(view.start, view.end) for view in kept])
-            except ProcessGoneError:
-                return [replace(reading, gone=True) for reading in readings]
-        return readings
-
     def report(self, readings: list[Reading], note: Note) -> None:
         """Report to ``note`` what was read, and suspect what could not be told."""
         for reading in readings:
@@ -212,18 +210,28 @@ class AddressSpace:
             self.give_up(suspicion.VANISHED)
         self.watched = [part for r in readings if not r.gone for part in r.kept()]
 
-    def peek(self) -> list[Reading]:
-        """Return what was written so far, and forget nothing."""
+    def arm_again(self, readings: list[Reading]) -> list[Reading]:
+        """Forget what was read, where the tracker has not forgotten it in the same breath."""
+        kept = [part for reading in readings for part in reading.kept()]
+        if self.space is None or self.tracker == ATOMIC:
+            return readings
+        try:
+            self.space.arm([(view.start, view.end) for view in kept])
+        except ProcessGoneError:
+            return [replace(reading, gone=True) for reading in readings]
+        return readings
+
+    def unread(self) -> list[Reading]:
+        """Return what is to be read of what is watched, the parts of one mapping together."""
         if self.space is None:
             return []
-        return [_read(self.space, parts, rearm=False) for parts in self._by_mapping()]
-
-    def _by_mapping(self) -> list[list[View]]:
-        """Return what is watched, the parts of one mapping together."""
         found: dict[tuple[Region, int], list[View]] = {}
         for part in self.watched:
             found.setdefault((part.region, part.base), []).append(part)
-        return list(found.values())
+        return [
+            Reading(self.space, parts, Bitmap(region.pages), Bitmap(region.pages))
+            for (region, _), parts in found.items()
+        ]
 
     def _suspect_unmapped(self, part: View) -> None:
         """Suspect what a part of a known view showed, and what stood behind it if it was longer."""
@@ -283,14 +291,19 @@ class AddressSpace:
         return present
 
 
-def _read(space: Space, parts: list[View], *, rearm: bool) -> Reading:
-    pages = parts[0].region.pages
-    reading = Reading(parts, Bitmap(pages), Bitmap(pages))
-    views = [(part.start, part.end, part.page) for part in parts]
-    try:
-        changed = space.scan(views, reading.written, reading.unsure, rearm=rearm)
-    except ProcessGoneError:
-        return replace(reading, gone=True)
-    if not any(changed):
-        return reading
-    return replace(reading, changed=list(itertools.compress(parts, changed)))
+def read_all(spaces: Sequence[AddressSpace]) -> list[list[Reading]]:
+    """Return, by space, what was written since its last scan to what is watched; forget it."""
+    found = _scan(spaces, rearm=True)
+    return [space.arm_again(readings) for space, readings in zip(spaces, found, strict=True)]
+
+
+def peek_all(spaces: Sequence[AddressSpace]) -> list[Reading]:
+    """Return what was written so far, and forget nothing."""
+    return [reading for readings in _scan(spaces, rearm=False) for reading in readings]
+
+
+def _scan(spaces: Sequence[AddressSpace], *, rearm: bool) -> list[list[Reading]]:
+    unread = [space.unread() for space in spaces]
+    scans = [reading.scan() for readings in unread for reading in readings]
+    answers = iter(scan_all(scans, rearm=rearm))
+    return [[reading.told(next(answers)) for reading in readings] for readings in unread]

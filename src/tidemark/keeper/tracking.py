@@ -24,10 +24,9 @@ from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
-from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace
+from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace, peek_all, read_all
 from tidemark.keeper.views import View
 from tidemark.keeper.witness import Testimony, Witness
-from tidemark.keeper.workers import Workers
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
@@ -74,7 +73,6 @@ class Tracking:
         self._next_region = 1
         self._witness = Witness()
         self._pressure = Pressure()
-        self._workers = Workers()
         self.notices = Notices()
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
@@ -90,7 +88,6 @@ class Tracking:
         self._spaces.clear()
         self.notices.close()
         self._witness.close()
-        self._workers.close()
         for region in self.regions.values():
             region.close()
         self.regions.clear()
@@ -255,7 +252,7 @@ class Tracking:
         if self.tracker != suspicion.CONTENT:
             for process, space in zip(processes, spaces, strict=True):
                 space.meet([view for _, view in views[process.pid]])
-            readings = self._workers.do_all([space.read for space in spaces])
+            readings = read_all(spaces)
         scanned: list[ScannedView] = []
         for process, space, read in zip(processes, spaces, readings, strict=True):
             scanned += _scanned(process, space, views[process.pid], read, present=present)
@@ -268,8 +265,7 @@ class Tracking:
         takes a tracker that tells and forgets in one breath.
         """
         spaces = self._all_spaces(tree)
-        readings = self._workers.do_all([space.read for space in spaces])
-        for space, read in zip(spaces, readings, strict=True):
+        for space, read in zip(spaces, read_all(spaces), strict=True):
             space.report(read, _note_written)
         return {identity: region.tell() for identity, region in self.regions.items()}
 
@@ -279,10 +275,9 @@ class Tracking:
     def peek(self, tree: Tree) -> dict[Identity, Bitmap]:
         """Return what was written so far, by region, as far as a scan tells now."""
         found: dict[Identity, Bitmap] = {}
-        for readings in self._workers.do_all([space.peek for space in self._all_spaces(tree)]):
-            for reading in readings:
-                pages = found.setdefault(reading.region.identity, Bitmap(0))
-                pages |= reading.written
+        for reading in peek_all(self._all_spaces(tree)):
+            pages = found.setdefault(reading.region.identity, Bitmap(0))
+            pages |= reading.written
         return found
 
     def _arm_all(self, tree: Tree, views: Views) -> None:

@@ -1,11 +1,13 @@
-"""One address space under one tracker."""
+"""Address spaces under a tracker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemark.native.library import check, ffi, lib, new_error
+from tidemark.native.pool import pool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,47 @@ class Notice(NamedTuple):
     end: int
 
 
+@dataclass(frozen=True)
+class Scan:
+    """Views of one region, and what takes the pages stored to and those that cannot be told."""
+
+    space: Space
+    views: Sequence[View]
+    written: Bitmap
+    unsure: Bitmap
+
+
+def scan_all(scans: Sequence[Scan], *, rearm: bool) -> list[list[bool] | None]:
+    """Do scans, as many at a time as there are processors.
+
+    Returns, for each, of which of its views a part is not covered any more; None where the memory
+    is gone, and then nothing is sure.
+
+    :param rearm: forget each write as it is reported, where the tracker can (uffd-wp)
+    :raises NativeError: when one cannot be done, after all have been
+    """
+    raw = ffi.new("struct tm_scan[]", len(scans))
+    kept = []  # alive until the call has ended
+    for each, scan in zip(raw, scans, strict=True):
+        count = len(scan.views)
+        each.views, each.changed = arrays = (
+            ffi.new("struct tm_view[]", scan.views),
+            ffi.new("bool[]", count),
+        )
+        kept.append(arrays)
+        each.space, each.count, each.rearm = scan.space.handle, count, rearm
+        each.written, each.unsure = scan.written.handle, scan.unsure.handle
+    lib.tm_scan_all(pool(), raw, len(scans))
+    return [_changed(each, changed) for each, (_, changed) in zip(raw, kept, strict=True)]
+
+
+def _changed(scan: Any, changed: Any) -> list[bool] | None:
+    if scan.code == lib.TM_GONE:
+        return None
+    check(scan.code, scan.error)
+    return list(changed)
+
+
 class Space:
     """The address space of a process, opened through one of its threads.
 
@@ -50,11 +93,11 @@ class Space:
         handle = ffi.new("struct tm_space **")
         error = new_error()
         check(lib.tm_space_open(tracker.encode(), thread, handle, error), error)
-        self._handle: Any = ffi.gc(handle[0], lib.tm_space_close)
+        self.handle: Any = ffi.gc(handle[0], lib.tm_space_close)
 
     def close(self) -> None:
         """Stop tracking. The process is left as if it had never been tracked."""
-        ffi.release(self._handle)
+        ffi.release(self.handle)
 
     def cover(self, start: int, end: int) -> None:
         """Put the mapping [start, end) under the tracker.
@@ -62,7 +105,7 @@ class Space:
         :raises TracedError: when another tracker holds it
         """
         error = new_error()
-        check(lib.tm_space_cover(self._handle, (start, end), error), error)
+        check(lib.tm_space_cover(self.handle, (start, end), error), error)
 
     def arm(self, spans: Sequence[Span]) -> None:
         """Forget all writes so far within ``spans``, which must be covered.
@@ -71,37 +114,17 @@ class Space:
         """
         error = new_error()
         array = ffi.new("struct tm_span[]", list(spans))
-        check(lib.tm_space_arm(self._handle, array, len(spans), error), error)
-
-    def scan(
-        self, views: Sequence[View], written: Bitmap, unsure: Bitmap, *, rearm: bool = False
-    ) -> list[bool]:
-        """Add the pages of views that were stored to, and those that the tracker cannot tell.
-
-        The views are of one region. Returns of which of them a part is not covered any more.
-
-        :param rearm: forget each write as it is reported, where the tracker can (uffd-wp)
-        :raises ProcessGoneError: when the memory is gone; then nothing is sure
-        """
-        error = new_error()
-        raw = ffi.new("struct tm_view[]", views)
-        changed = ffi.new("bool[]", len(views))
-        bitmaps = (written.handle, unsure.handle)
-        check(
-            lib.tm_space_scan_all(self._handle, raw, len(views), rearm, *bitmaps, changed, error),
-            error,
-        )
-        return list(changed)
+        check(lib.tm_space_arm(self.handle, array, len(spans), error), error)
 
     def present(self, view: View, present: Bitmap) -> None:
         """Add the view's pages that the page table holds."""
         error = new_error()
         raw = ffi.new("struct tm_view *", view)
-        check(lib.tm_space_present(self._handle, raw, present.handle, error), error)
+        check(lib.tm_space_present(self.handle, raw, present.handle, error), error)
 
     def fileno(self) -> int:
         """Return a descriptor to poll for notices; -1 where the tracker has none."""
-        return int(lib.tm_space_descriptor(self._handle))
+        return int(lib.tm_space_descriptor(self.handle))
 
     def notice(self) -> Notice | None:
         """Return what was done to a covered mapping that no scan shows; None when nothing was.
@@ -110,7 +133,7 @@ class Space:
         """
         error = new_error()
         notice = ffi.new("struct tm_notice *")
-        check(lib.tm_space_notice(self._handle, notice, error), error)
+        check(lib.tm_space_notice(self.handle, notice, error), error)
         if notice.kind == lib.TM_NOTICE_NONE:
             return None
         return Notice(Deed(notice.kind), notice.start, notice.end)
