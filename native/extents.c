@@ -57,21 +57,6 @@ int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count,
 	return TM_OK;
 }
 
-int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
-		  struct tm_error *error)
-{
-	struct tm_run run = {0};
-
-	while (tm_bitmap_next(which, run.first + run.count, &run)) {
-		int code = tm_pages_read(source, run.first, run.count, out, error);
-
-		if (code != TM_OK)
-			return code;
-		out += run.count * tm_page_size();
-	}
-	return TM_OK;
-}
-
 /* What stands in a file from `offset` on, to where `out` stands, by a buffer of ours. */
 static int copy_some(int fd, uint64_t offset, uint64_t bytes, int out, struct tm_error *error)
 {

@@ -1,4 +1,4 @@
-/* The content of selected pages: packed, placed, hashed, compared. */
+/* The content of selected pages: packed, copied, placed, hashed, compared. */
 #include <string.h>
 #include <unistd.h>
 
@@ -61,6 +61,14 @@ int tm_pages_hash(const struct tm_source *source, const struct tm_bitmap *which,
 	struct hashing hashing = {.xxh3 = tm_xxh3(), .hashes = hashes};
 	struct tm_walk walk = {
 		.source = source, .which = which, .work = hash_block, .context = &hashing};
+
+	return tm_walk(&walk, error);
+}
+
+int tm_pages_copy(const struct tm_source *source, const struct tm_bitmap *which, unsigned char *out,
+		  struct tm_error *error)
+{
+	struct tm_walk walk = {.source = source, .which = which, .packed = out};
 
 	return tm_walk(&walk, error);
 }

@@ -83,26 +83,30 @@ static int read_pages(const struct tm_source *source, const struct tm_block *blo
 	return TM_OK;
 }
 
-static int work_on(const struct tm_walk *walk, struct tm_block *block, unsigned char *data,
-		   unsigned char *other, struct tm_error *error)
+static int work_on(const struct tm_walk *walk, struct tm_block *block, unsigned char *buffer,
+		   struct tm_error *error)
 {
+	size_t size = tm_page_size();
+	unsigned char *data = walk->packed ? walk->packed + block->done * size : buffer;
+	unsigned char *other = buffer + TM_BLOCK_PAGES * size;
 	int code = read_pages(walk->source, block, data, error);
 
 	if (code == TM_OK && walk->other)
 		code = read_pages(walk->other, block, other, error);
-	return code == TM_OK ? walk->work(block, walk->context, error) : code;
+	block->data = data;
+	block->other = other;
+	return code == TM_OK && walk->work ? walk->work(block, walk->context, error) : code;
 }
 
 /* What each thread does. */
 static void walk_on(void *context)
 {
 	struct progress *progress = context;
-	const struct tm_walk *walk = progress->walk;
 	size_t bytes = TM_BLOCK_PAGES * tm_page_size();
-	TM_CLEANUP(tm_free) unsigned char *data = malloc(walk->other ? 2 * bytes : bytes);
-	struct tm_block block = {.data = data, .other = data + bytes};
+	TM_CLEANUP(tm_free) unsigned char *buffer = malloc(2 * bytes);
+	struct tm_block block = {.count = 0};
 	struct tm_error error;
-	int code = data ? TM_OK : tm_fail(&error, TM_MEMORY, "allocate a buffer for pages");
+	int code = buffer ? TM_OK : tm_fail(&error, TM_MEMORY, "allocate a buffer for pages");
 
 	pthread_mutex_lock(&progress->lock);
 	for (;;) {
@@ -110,7 +114,7 @@ static void walk_on(void *context)
 		if (progress->code != TM_OK || !fill(progress, &block))
 			break;
 		pthread_mutex_unlock(&progress->lock);
-		code = work_on(walk, &block, data, data + bytes, &error);
+		code = work_on(progress->walk, &block, buffer, &error);
 		pthread_mutex_lock(&progress->lock);
 	}
 	pthread_mutex_unlock(&progress->lock);

@@ -133,7 +133,7 @@ static struct tm_bitmap *some_pages(void)
 	return which;
 }
 
-static void packs_and_hashes_as_one_thread_does(struct tm_pool *pool)
+static void packs_hashes_and_copies_as_one_thread_does(struct tm_pool *pool)
 {
 	size_t size = tm_page_size(), bytes = PAGES * size;
 	int fd = numbered_file(1, true), out = memfd_create("out", 0), one = memfd_create("one", 0);
@@ -157,6 +157,9 @@ static void packs_and_hashes_as_one_thread_does(struct tm_pool *pool)
 	CHECK(pread(out, content, bytes, 5) == (ssize_t)packed);
 	CHECK(pread(one, content + bytes, bytes, 0) == (ssize_t)packed);
 	CHECK(memcmp(content, content + bytes, packed) == 0);
+	memset(content, 0xaa, bytes);
+	CHECK_OK(tm_pages_copy(&shared, which, content, &error));
+	CHECK(memcmp(content, content + bytes, packed) == 0 && content[packed] == 0xaa);
 	free(content);
 	tm_bitmap_destroy(which);
 	close(fd);
@@ -248,7 +251,7 @@ int main(void)
 		does_each_piece_once(pool);
 		serves_two_who_ask_at_once(pool);
 		does_without_threads_after_a_fork(pool);
-		packs_and_hashes_as_one_thread_does(pool);
+		packs_hashes_and_copies_as_one_thread_does(pool);
 		finds_each_page_that_differs(pool);
 		says_that_a_file_is_short(pool);
 		handles_a_single_page(pool);
