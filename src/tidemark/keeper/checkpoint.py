@@ -100,7 +100,7 @@ class Checkpoints:
         with suppress(OSError):
             self._early.copy(full=full, most=most)
             rest = self._touch_written() * 5 // 4
-            if full and not self._early.layers:
+            if self._live.tracker == suspicion.CONTENT or (full and not self._early.layers):
                 rest = sum(len(region.data) for region in self._live.tracking.in_order())
             if self._copies.taken + rest <= most:
                 self._copies.prepare(rest + _SPARE_PAGES)
