@@ -11,12 +11,12 @@
  * (a sleep, a poll) then begins anew with all of it.
  *
  * Each stop costs two changes of thread, which is most of the time that this takes. So there are
- * no more than needed, and our own SIGCHLD is blocked, or its handler would run for each of them.
+ * no more than needed, several threads are let run before one of them is waited for, and our own
+ * SIGCHLD is blocked, or its handler would run for each of them.
  */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -29,7 +29,6 @@
 #include "internal.h"
 
 enum {
-	VDSO_PAGES = sizeof(((struct tm_vdso *)0)->content) / 4096,
 	LOOKS = 100,
 	RSEQ_SECTION_OFFSET = 8, /* of rseq_cs in struct rseq: rseq(2) */
 };
@@ -59,91 +58,6 @@ static int set_registers(int tid, struct tm_registers *registers, struct tm_erro
 	return request(PTRACE_SETREGSET, tid, NT_PRSTATUS, &vector, "PTRACE_SETREGSET", error);
 }
 
-static ssize_t read_memory(int tid, uint64_t address, void *buffer, size_t size)
-{
-	struct iovec local = {.iov_base = buffer, .iov_len = size};
-	/* One entry per page: a read stops at the first entry that it cannot read. */
-	struct iovec remote[VDSO_PAGES];
-	size_t count = 0;
-
-	for (size_t done = 0; done < size && count < VDSO_PAGES; count++) {
-		size_t piece = size - done < 4096 ? size - done : 4096;
-
-		remote[count].iov_base = (void *)(uintptr_t)(address + done);
-		remote[count].iov_len = piece;
-		done += piece;
-	}
-	return process_vm_readv(tid, &local, 1, remote, count, 0);
-}
-
-/* The address of the vDSO, from the auxiliary vector: getauxval(3). */
-static int find_vdso(int tid, uint64_t *ret, struct tm_error *error)
-{
-	TM_CLEANUP(tm_close) int fd = -1;
-	uint64_t pair[2];
-	int code = tm_open_proc(tid, "auxv", O_RDONLY, &fd, error);
-
-	if (code != TM_OK)
-		return code;
-	while (read(fd, pair, sizeof(pair)) == sizeof(pair) && pair[0] != AT_NULL) {
-		if (pair[0] == AT_SYSINFO_EHDR) {
-			*ret = pair[1];
-			return TM_OK;
-		}
-	}
-	return tm_fail(error, TM_UNSUPPORTED, "process %d has no vDSO", tid);
-}
-
-/* The end of an ELF file in memory: of its sections' headers, or else of its one segment. */
-static size_t end_of(const unsigned char *content, size_t size)
-{
-	Elf64_Ehdr header;
-	Elf64_Phdr segment;
-	size_t end;
-
-	if (size < sizeof(header))
-		return size;
-	memcpy(&header, content, sizeof(header));
-	end = header.e_shoff + (size_t)header.e_shnum * header.e_shentsize;
-	if (header.e_phoff + sizeof(segment) <= size && header.e_phnum) {
-		memcpy(&segment, content + header.e_phoff, sizeof(segment));
-		if (segment.p_offset + segment.p_filesz > end)
-			end = segment.p_offset + segment.p_filesz;
-	}
-	return end < size ? end : size;
-}
-
-static int read_vdso(int tid, struct tm_vdso *ret, struct tm_error *error)
-{
-	size_t page = tm_page_size();
-	ssize_t size;
-	int code = find_vdso(tid, &ret->address, error);
-
-	if (code != TM_OK)
-		return code;
-	size = read_memory(tid, ret->address, ret->content, sizeof(ret->content));
-	if (size < 0)
-		return tm_fail_on(error, tid, "read the vDSO");
-	ret->size = (size_t)size;
-	ret->end = end_of(ret->content, ret->size);
-	ret->mapped = (ret->end + page - 1) / page * page;
-	return TM_OK;
-}
-
-static int find_instruction(int tid, const struct tm_vdso *vdso, uint64_t *ret,
-			    struct tm_error *error)
-{
-	static const unsigned char instruction[] = TM_SYSCALL_INSTRUCTION;
-	const unsigned char *found =
-		memmem(vdso->content, vdso->end, instruction, sizeof(instruction));
-
-	if (!found)
-		return tm_fail(error, TM_UNSUPPORTED,
-			       "no system call instruction in the vDSO of %d", tid);
-	*ret = vdso->address + (uint64_t)(found - vdso->content);
-	return TM_OK;
-}
-
 /*
  * A thread that was stopped within a restartable sequence must be sent to its abort
  * handler when it runs on. The kernel forgets the sequence when it sees the thread outside
@@ -158,8 +72,8 @@ static void save_restartable_sequence(struct tm_injection *injection)
 	    rseq.rseq_abi_pointer == 0)
 		return;
 	injection->rseq_pointer = rseq.rseq_abi_pointer + RSEQ_SECTION_OFFSET;
-	if (read_memory(injection->tid, injection->rseq_pointer, &injection->rseq_section,
-			sizeof(injection->rseq_section)) != sizeof(injection->rseq_section))
+	if (tm_memory_read(injection->tid, injection->rseq_pointer, &injection->rseq_section,
+			   sizeof(injection->rseq_section)) != sizeof(injection->rseq_section))
 		injection->rseq_section = 0;
 #else
 	(void)injection;
@@ -186,8 +100,9 @@ static uint64_t abort_address(const struct tm_injection *injection)
 	} section; /* struct rseq_cs of rseq(2) */
 	uint64_t at = tm_registers_instruction(&injection->registers);
 
-	if (!injection->rseq_section || read_memory(injection->tid, injection->rseq_section,
-						    &section, sizeof(section)) != sizeof(section))
+	if (!injection->rseq_section ||
+	    tm_memory_read(injection->tid, injection->rseq_section, &section, sizeof(section)) !=
+		    sizeof(section))
 		return 0;
 	return at - section.start < section.length ? section.abort : 0;
 }
@@ -209,10 +124,10 @@ static int suspend_filter(struct tm_injection *injection, struct tm_error *error
 static int prepare(struct tm_injection *injection, struct tm_vdso *vdso, struct tm_error *error)
 {
 	int tid = injection->tid;
-	int code = read_vdso(tid, vdso, error);
+	int code = tm_vdso_read(tid, vdso, error);
 
 	if (code == TM_OK)
-		code = find_instruction(tid, vdso, &injection->instruction, error);
+		code = tm_vdso_instruction(tid, vdso, &injection->instruction, error);
 	if (code == TM_OK)
 		code = get_registers(tid, &injection->registers, error);
 	if (code == TM_OK)
@@ -266,29 +181,36 @@ int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
 	if (code != TM_OK)
 		return code;
 	hold_our_signals(injection);
+	injection->begun = true;
 	code = secure(injection, &vdso, error);
 	if (code == TM_OK)
 		code = request(PTRACE_SETSIGMASK, thread.tid, sizeof(all), &all,
 			       "PTRACE_SETSIGMASK", error);
-	if (code != TM_OK)
+	if (code != TM_OK) {
 		tm_injection_end(injection);
+		injection->begun = false;
+	}
 	return code;
 }
 
-/* Resumes the thread until it stands with an event of the kind `wanted`. */
-static int resume_until(struct tm_injection *injection, enum __ptrace_request what, int wanted,
-			struct tm_error *error)
+static int resume(const struct tm_injection *injection, enum __ptrace_request what,
+		  struct tm_error *error)
 {
-	struct tm_event event = {0};
-	int code;
+	return request(what, injection->tid, 0, NULL, "resume for a system call", error);
+}
 
-	do {
-		event.kind = TM_EVENT_NONE;
-		code = request(what, injection->tid, 0, NULL, "resume for a system call", error);
+/* Waits until the thread, which was resumed, stands with an event of the kind `wanted`. */
+static int await(struct tm_injection *injection, enum __ptrace_request what, int wanted,
+		 struct tm_error *error)
+{
+	for (;;) {
+		struct tm_event event = {.kind = TM_EVENT_NONE};
+		int code = TM_OK;
+
 		/* It stops within microseconds: to sleep and be woken up takes longer than that. */
 		for (int i = 0; i < LOOKS && code == TM_OK && event.kind == TM_EVENT_NONE; i++)
 			code = tm_tracee_wait(injection->tid, i == LOOKS - 1, &event, error);
-		if (code != TM_OK)
+		if (code != TM_OK || event.kind == wanted)
 			return code;
 		if (event.kind == TM_EVENT_ENDED || event.kind == TM_EVENT_EXITING) {
 			tm_fail(error, TM_GONE, "ended within a system call of ours");
@@ -297,12 +219,16 @@ static int resume_until(struct tm_injection *injection, enum __ptrace_request wh
 		}
 		if (event.kind == TM_EVENT_SIGNAL)
 			injection->held_signal = event.signal;
-	} while (event.kind != wanted);
-	return TM_OK;
+		code = resume(injection, what, error);
+		if (code != TM_OK)
+			return code;
+	}
 }
 
-int tm_injection_call(struct tm_injection *injection, const struct tm_call *call, int64_t *ret,
-		      struct tm_error *error)
+typedef int call_step(struct tm_injection *injection, const struct tm_call *call,
+		      struct tm_error *error);
+
+static int go(struct tm_injection *injection, const struct tm_call *call, struct tm_error *error)
 {
 	struct tm_registers registers = injection->registers;
 	uint64_t instruction = tm_lifeline_call(&injection->lifeline, call->undo);
@@ -311,32 +237,73 @@ int tm_injection_call(struct tm_injection *injection, const struct tm_call *call
 	tm_registers_call(&registers, instruction ? instruction : injection->instruction,
 			  call->number, call->arguments);
 	code = set_registers(injection->tid, &registers, error);
-	if (code == TM_OK) /* to its entry */
-		code = resume_until(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
-	if (code == TM_OK) /* to its end */
-		code = resume_until(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
+	return code == TM_OK ? resume(injection, PTRACE_SYSCALL, error) : code;
+}
+
+static int enter(struct tm_injection *injection, const struct tm_call *call, struct tm_error *error)
+{
+	int code = await(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
+
+	(void)call;
+	return code == TM_OK ? resume(injection, PTRACE_SYSCALL, error) : code;
+}
+
+static int finish(struct tm_injection *injection, const struct tm_call *call,
+		  struct tm_error *error)
+{
+	struct tm_registers registers;
+	int code = await(injection, PTRACE_SYSCALL, TM_EVENT_SYSCALL, error);
+
+	(void)call;
 	injection->called = injection->called || code == TM_OK;
 	if (code == TM_OK)
 		code = get_registers(injection->tid, &registers, error);
 	if (code == TM_OK)
-		*ret = tm_registers_result(&registers);
+		injection->result = tm_registers_result(&registers);
 	return code;
 }
 
-/* Brings a thread from the end of a call of ours to a stop of the kind that it stood in before. */
+void tm_injections_call(struct tm_injection *injections, size_t count, const struct tm_call *calls)
+{
+	static call_step *const steps[] = {go, enter, finish};
+
+	for (size_t step = 0; step < sizeof(steps) / sizeof(steps[0]); step++)
+		for (size_t i = 0; i < count; i++)
+			if (injections[i].code == TM_OK)
+				injections[i].code = steps[step](&injections[i], &calls[i],
+								 &injections[i].error);
+}
+
+int tm_injection_call(struct tm_injection *injection, const struct tm_call *call, int64_t *ret,
+		      struct tm_error *error)
+{
+	int code;
+
+	tm_injections_call(injection, 1, call);
+	code = injection->code;
+	injection->code = TM_OK;
+	*ret = injection->result;
+	if (code != TM_OK)
+		*error = injection->error;
+	return code;
+}
+
+/* Sends a thread from the end of a call of ours to a stop of the kind that it stood in before. */
 static void stop_again(struct tm_injection *injection)
 {
 	struct tm_error ignored; /* it may have been killed */
 
-	if (injection->called && tm_tracee_interrupt(injection->tid, &ignored) == TM_OK)
-		(void)resume_until(injection, PTRACE_CONT, TM_EVENT_STOPPED, &ignored);
+	injection->called = injection->called &&
+			    tm_tracee_interrupt(injection->tid, &ignored) == TM_OK &&
+			    resume(injection, PTRACE_CONT, &ignored) == TM_OK;
 }
 
-void tm_injection_end(struct tm_injection *injection)
+static void put_back(struct tm_injection *injection)
 {
 	struct tm_error ignored; /* a thread that was killed meanwhile has nothing to put back */
 
-	stop_again(injection);
+	if (injection->called)
+		(void)await(injection, PTRACE_CONT, TM_EVENT_STOPPED, &ignored);
 	restore_restartable_sequence(injection);
 	/* The registers last: without them the thread would take the lifeline. */
 	(void)request(PTRACE_SETSIGMASK, injection->tid, sizeof(injection->signal_mask),
@@ -349,6 +316,22 @@ void tm_injection_end(struct tm_injection *injection)
 	if (injection->held_signal)
 		(void)syscall(SYS_tkill, injection->tid, injection->held_signal);
 	pthread_sigmask(SIG_SETMASK, &injection->our_signals, NULL);
+}
+
+void tm_injections_end(struct tm_injection *injections, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (injections[i].begun)
+			stop_again(&injections[i]);
+	/* Backwards: the first one knows what signals we blocked before all of them. */
+	for (size_t i = count; i > 0; i--)
+		if (injections[i - 1].begun)
+			put_back(&injections[i - 1]);
+}
+
+void tm_injection_end(struct tm_injection *injection)
+{
+	tm_injections_end(injection, 1);
 }
 
 int tm_tracee_syscall(struct tm_stopped thread, long number, const uint64_t arguments[6],

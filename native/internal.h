@@ -43,6 +43,12 @@ struct tm_vdso {
 	unsigned char content[4 * 4096];
 };
 
+/* Reads memory of a process up to the first page that cannot be read. */
+ssize_t tm_memory_read(int tid, uint64_t address, void *buffer, size_t size);
+int tm_vdso_read(int tid, struct tm_vdso *ret, struct tm_error *error);
+/* Finds an instruction for system calls. */
+int tm_vdso_instruction(int tid, const struct tm_vdso *vdso, uint64_t *ret, struct tm_error *error);
+
 /* What a thread goes back to: `abort_address` where it was in a restartable sequence. */
 struct tm_lifeline_target {
 	int tid;
@@ -78,7 +84,8 @@ void tm_lifeline_end(struct tm_lifeline *lifeline);
  */
 struct tm_injection {
 	int tid;
-	int options;	      /* of the thread's seizure */
+	int options; /* of the thread's seizure */
+	bool begun;
 	bool filtered;	      /* a seccomp filter of the thread would be suspended */
 	bool called;	      /* the thread stands at the end of a call */
 	int held_signal;      /* a SIGSTOP that came meanwhile and is sent again at the end */
@@ -89,6 +96,9 @@ struct tm_injection {
 	uint64_t rseq_section;
 	struct tm_registers registers;
 	struct tm_lifeline lifeline;
+	int64_t result; /* of the last call, or a negative errno */
+	int code;	/* of the first call that failed; then there are no more */
+	struct tm_error error;
 };
 
 int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
@@ -105,12 +115,15 @@ int tm_injection_call(struct tm_injection *injection, const struct tm_call *call
 		      struct tm_error *error);
 /* Puts the thread back; after TM_GONE there is none, and nothing happens. */
 void tm_injection_end(struct tm_injection *injection);
+/* The same for several threads, whose calls go on at a time; each has its own result and code. */
+void tm_injections_call(struct tm_injection *injections, size_t count, const struct tm_call *calls);
+void tm_injections_end(struct tm_injection *injections, size_t count);
 
 /* A tracker: one way to see writes. `space` is an open address space. */
 struct tm_tracker {
 	const char *name;
+	uint64_t features; /* of the target's userfaultfd */
 	int (*probe)(struct tm_error *error);
-	int (*open)(struct tm_space *space, struct tm_error *error);
 	int (*cover)(struct tm_space *space, struct tm_span span, struct tm_error *error);
 	int (*arm)(struct tm_space *space, const struct tm_span *spans, size_t count,
 		   struct tm_error *error);
@@ -128,10 +141,11 @@ struct tm_space {
 };
 
 /*
- * A userfaultfd of the target for writes to shared memory, with `features` besides; it also gives
- * notice of what is done to mappings and no scan shows. The target's thread must stand.
+ * Has the space of each opening get a userfaultfd of the target for writes to shared memory, with
+ * the features of its tracker; it also gives notice of what is done to mappings and no scan shows.
+ * The targets' threads must stand. An opening that has failed is left alone.
  */
-int tm_uffd_open(struct tm_space *space, uint64_t features, struct tm_error *error);
+void tm_uffd_open_all(struct tm_opening *openings, size_t count);
 /* One of this process, without notices. */
 int tm_uffd_open_own(struct tm_space *space, uint64_t features, struct tm_error *error);
 int tm_uffd_cover(struct tm_space *space, struct tm_span span, struct tm_error *error);

@@ -13,15 +13,6 @@
 #include "internal.h"
 #include "uapi.h"
 
-/*
- * The entry, and the bit with it, also goes with MADV_DONTNEED, and a load brings back a clean
- * one. So a userfaultfd, which protects nothing, gives notice of that.
- */
-static int open_space(struct tm_space *space, struct tm_error *error)
-{
-	return tm_uffd_open(space, 0, error);
-}
-
 static int clear_soft_dirty(int tid, struct tm_error *error)
 {
 	TM_CLEANUP(tm_close) int fd = -1;
@@ -155,8 +146,12 @@ static int probe(struct tm_error *error)
 
 const struct tm_tracker tm_soft_dirty = {
 	.name = "soft-dirty",
+	/*
+	 * The entry, and the bit with it, also goes with MADV_DONTNEED, and a load brings back a
+	 * clean one. So a userfaultfd, which protects nothing, gives notice of that.
+	 */
+	.features = 0,
 	.probe = probe,
-	.open = open_space,
 	.cover = tm_uffd_cover,
 	.arm = arm,
 	.scan = scan,

@@ -28,28 +28,48 @@ int tm_tracker_probe(const char *tracker, struct tm_error *error)
 	return found ? found->probe(error) : error->code;
 }
 
+/* Makes a space that has all but a userfaultfd. */
+static int prepare(const char *tracker, struct tm_opening *opening)
+{
+	const struct tm_tracker *found = find_tracker(tracker, &opening->error);
+
+	if (!found)
+		return opening->error.code;
+	opening->space = malloc(sizeof(*opening->space));
+	if (!opening->space)
+		return tm_fail(&opening->error, TM_MEMORY, "open an address space");
+	*opening->space = (struct tm_space){
+		.tracker = found, .thread = opening->thread, .pagemap = -1, .uffd = -1};
+	return tm_open_proc(opening->thread.tid, "pagemap", O_RDONLY, &opening->space->pagemap,
+			    &opening->error);
+}
+
+void tm_space_open_all(const char *tracker, struct tm_opening *openings, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		openings[i].space = NULL;
+		openings[i].code = prepare(tracker, &openings[i]);
+	}
+	tm_uffd_open_all(openings, count);
+	for (size_t i = 0; i < count; i++) {
+		if (openings[i].code == TM_OK)
+			continue;
+		tm_space_close(openings[i].space);
+		openings[i].space = NULL;
+	}
+}
+
 int tm_space_open(const char *tracker, struct tm_stopped thread, struct tm_space **ret,
 		  struct tm_error *error)
 {
-	const struct tm_tracker *found = find_tracker(tracker, error);
-	struct tm_space *space;
-	int code;
+	struct tm_opening opening = {.thread = thread};
 
-	if (!found)
-		return error->code;
-	space = malloc(sizeof(*space));
-	if (!space)
-		return tm_fail(error, TM_MEMORY, "open an address space");
-	*space = (struct tm_space){.tracker = found, .thread = thread, .pagemap = -1, .uffd = -1};
-	code = tm_open_proc(thread.tid, "pagemap", O_RDONLY, &space->pagemap, error);
-	if (code == TM_OK)
-		code = found->open(space, error);
-	if (code != TM_OK) {
-		tm_space_close(space);
-		return code;
-	}
-	*ret = space;
-	return TM_OK;
+	tm_space_open_all(tracker, &opening, 1);
+	if (opening.code == TM_OK)
+		*ret = opening.space;
+	else
+		*error = opening.error;
+	return opening.code;
 }
 
 void tm_space_close(struct tm_space *space)

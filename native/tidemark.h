@@ -241,6 +241,17 @@ int tm_tracker_probe(const char *tracker, struct tm_error *error);
  */
 int tm_space_open(const char *tracker, struct tm_stopped thread, struct tm_space **ret,
 		  struct tm_error *error);
+
+/* A thread to open an address space through; where `code` is not TM_OK there is no `space`. */
+struct tm_opening {
+	struct tm_stopped thread;
+	struct tm_space *space;
+	int code;
+	struct tm_error error;
+};
+
+/* Opens the address spaces of several processes, which are made to work at a time. */
+void tm_space_open_all(const char *tracker, struct tm_opening *openings, size_t count);
 void tm_space_close(struct tm_space *space);
 /* Puts a mapping under the tracker; it need not be armed yet. */
 int tm_space_cover(struct tm_space *space, struct tm_span span, struct tm_error *error);

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -119,42 +120,85 @@ static int refused(const struct tm_space *space, int64_t result, struct tm_error
 	return tm_fail_on(error, space->thread.tid, "userfaultfd in the target");
 }
 
-/* Makes the target create a userfaultfd, takes it over, and leaves none behind. */
-static int create_in_target(struct tm_space *space, struct tm_injection *injection,
-			    struct tm_error *error)
-{
-	const struct tm_call create = {.number = SYS_userfaultfd,
-				       .arguments = {uffd_flags},
-				       .undo = {.number = SYS_close, .of_result = true}};
-	struct tm_call close_it = {.number = SYS_close, .undo.number = -1};
-	struct tm_error second;
-	int64_t remote, result;
-	int code = tm_injection_call(injection, &create, &remote, error);
+/* Where several targets are made to create a userfaultfd each. */
+struct creation {
+	struct tm_injection *injections;
+	struct tm_call *calls;
+};
 
-	if (code != TM_OK)
-		return code;
-	if (remote < 0)
-		return refused(space, remote, error);
-	close_it.arguments[0] = (uint64_t)remote;
-	code = take_descriptor(space, (int)remote, &space->uffd, error);
-	if (code != TM_OK) {
-		/* It must not stay there; the first failure is the one to report. */
-		(void)tm_injection_call(injection, &close_it, &result, &second);
-		return code;
-	}
-	return tm_injection_call(injection, &close_it, &result, error);
+static void creation_deinit(struct creation *creation)
+{
+	free(creation->injections);
+	free(creation->calls);
 }
 
-int tm_uffd_open(struct tm_space *space, uint64_t features, struct tm_error *error)
+static void creation_begin(struct creation *creation, struct tm_opening *opening, size_t i)
 {
-	struct tm_injection injection;
-	int code = tm_injection_begin(&injection, space->thread, error);
+	struct tm_injection *injection = &creation->injections[i];
 
-	if (code != TM_OK)
-		return code;
-	code = create_in_target(space, &injection, error);
-	tm_injection_end(&injection);
-	return code == TM_OK ? enable(space->uffd, features | notice_features, error) : code;
+	if (opening->code == TM_OK)
+		opening->code =
+			tm_injection_begin(injection, opening->space->thread, &opening->error);
+	injection->code = opening->code;
+	creation->calls[i] = (struct tm_call){.number = SYS_userfaultfd,
+					      .arguments = {uffd_flags},
+					      .undo = {.number = SYS_close, .of_result = true}};
+}
+
+/* Takes over what a target has created; its next call leaves none behind. */
+static void creation_take(struct creation *creation, struct tm_opening *opening, size_t i)
+{
+	struct tm_injection *injection = &creation->injections[i];
+	int64_t remote = injection->result;
+
+	if (injection->code != TM_OK)
+		return;
+	if (remote < 0) {
+		injection->code = refused(opening->space, remote, &injection->error);
+		return;
+	}
+	opening->code = take_descriptor(opening->space, (int)remote, &opening->space->uffd,
+					&opening->error);
+	creation->calls[i] = (struct tm_call){
+		.number = SYS_close, .arguments = {(uint64_t)remote}, .undo.number = -1};
+}
+
+static void creation_end(struct creation *creation, struct tm_opening *opening, size_t i)
+{
+	const struct tm_injection *injection = &creation->injections[i];
+
+	/* The first failure is the one to report. */
+	if (opening->code == TM_OK && injection->code != TM_OK) {
+		opening->code = injection->code;
+		opening->error = injection->error;
+	}
+	if (opening->code == TM_OK)
+		opening->code = enable(opening->space->uffd,
+				       opening->space->tracker->features | notice_features,
+				       &opening->error);
+}
+
+void tm_uffd_open_all(struct tm_opening *openings, size_t count)
+{
+	TM_CLEANUP(creation_deinit)
+	struct creation creation = {.injections = calloc(count, sizeof(*creation.injections)),
+				    .calls = calloc(count, sizeof(*creation.calls))};
+
+	if (!creation.injections || !creation.calls) {
+		for (size_t i = 0; i < count; i++)
+			openings[i].code =
+				tm_fail(&openings[i].error, TM_MEMORY, "open address spaces");
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		creation_begin(&creation, &openings[i], i);
+	tm_injections_call(creation.injections, count, creation.calls);
+	for (size_t i = 0; i < count; i++)
+		creation_take(&creation, &openings[i], i);
+	tm_injections_call(creation.injections, count, creation.calls);
+	tm_injections_end(creation.injections, count);
+	for (size_t i = 0; i < count; i++)
+		creation_end(&creation, &openings[i], i);
 }
 
 int tm_uffd_open_own(struct tm_space *space, uint64_t features, struct tm_error *error)

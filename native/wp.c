@@ -18,11 +18,6 @@
 #include "internal.h"
 #include "uapi.h"
 
-static int open_space(struct tm_space *space, struct tm_error *error)
-{
-	return tm_uffd_open(space, UFFD_FEATURE_WP_ASYNC, error);
-}
-
 static int protect(int pagemap, struct tm_span span, struct tm_error *error)
 {
 	struct tm_page_query query = {
@@ -176,8 +171,8 @@ int tm_general_scan_probe(struct tm_error *error)
 
 const struct tm_tracker tm_uffd_wp = {
 	.name = "uffd-wp",
+	.features = UFFD_FEATURE_WP_ASYNC,
 	.probe = probe,
-	.open = open_space,
 	.cover = tm_uffd_cover,
 	.arm = arm,
 	.scan = scan,

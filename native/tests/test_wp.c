@@ -101,13 +101,15 @@ static void sees_exactly_the_pages_that_were_stored_to(void)
 	munmap(memory, PAGES * tm_page_size());
 }
 
-static void scans_several_spaces_at_once(void)
+static void opens_and_scans_several_spaces_at_once(void)
 {
 	unsigned char *memory = check_share(PAGES);
 	struct tm_view whole = view_of(memory, 0, PAGES);
 	struct tm_view halves[] = {view_of(memory, 0, PAGES / 2),
 				   view_of(memory, PAGES / 2, PAGES - PAGES / 2)};
 	struct check_child children[3];
+	struct tm_opening openings[4] = {0};
+	struct tm_span span = span_of(memory);
 	struct tm_scan scans[3];
 	bool changed[3][2];
 	struct tm_pool *pool;
@@ -117,7 +119,17 @@ static void scans_several_spaces_at_once(void)
 	for (int i = 0; i < 3; i++) {
 		check_start(&children[i], store_when_told, memory);
 		check_stop(children[i].pid);
-		scans[i] = (struct tm_scan){.space = open_armed(children[i].pid, memory),
+		openings[i].thread = check_stopped(children[i].pid);
+	}
+	openings[3].thread.tid = openings[3].thread.pid = 1 << 30; /* there is none */
+	tm_space_open_all("uffd-wp", openings, 4);
+	CHECK(openings[3].code == TM_GONE && !openings[3].space);
+	for (int i = 0; i < 3; i++) {
+		error = openings[i].error;
+		CHECK_OK(openings[i].code);
+		CHECK_OK(tm_space_cover(openings[i].space, span, &error));
+		CHECK_OK(tm_space_arm(openings[i].space, &span, 1, &error));
+		scans[i] = (struct tm_scan){.space = openings[i].space,
 					    .views = i ? halves : &whole,
 					    .count = i ? 2 : 1,
 					    .rearm = true,
@@ -416,7 +428,7 @@ int main(void)
 		return 0;
 	}
 	sees_exactly_the_pages_that_were_stored_to();
-	scans_several_spaces_at_once();
+	opens_and_scans_several_spaces_at_once();
 	a_view_reports_only_its_own_pages();
 	sees_writes_that_the_kernel_makes();
 	says_that_a_mapping_is_not_covered_any_more();

@@ -14,10 +14,11 @@ from tidemark.native.library import (
     ChangedError,
     ForbiddenError,
     LackingError,
+    NativeError,
     ProcessGoneError,
     TracedError,
 )
-from tidemark.native.space import Deed, Notice, Scan, Space, scan_all
+from tidemark.native.space import Deed, Notice, Scan, Space, open_all, scan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ ATOMIC = "uffd-wp"
 
 FORGETFUL = "soft-dirty"
 """The tracker whose notes are gone when the kernel takes an entry out of a page table."""
+
+
+_NO_THREAD = ("no thread stands", 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class AddressSpace:
     users: set[int]
     notices: Notices
     space: Space | None = None
+    failure: NativeError = field(default_factory=lambda: LackingError(*_NO_THREAD))
     reason: str = suspicion.UNTRACKED
     views: list[View] = field(default_factory=list)
     watched: list[View] = field(default_factory=list)
@@ -106,17 +111,25 @@ class AddressSpace:
             self.space.close()
             self.space = None
 
-    def arm(self, views: list[View], thread: Thread | None) -> int:
+    def opened(self, found: Space | NativeError) -> None:
+        """Learn that it was opened, or why that failed."""
+        if isinstance(found, NativeError):
+            self.failure = found
+            return
+        self.space = found
+        self.notices.add(found.fileno(), self)
+        self.watched = []
+
+    def arm(self, views: list[View]) -> int:
         """Watch ``views`` from now on; return how many pages were armed anew.
 
         What is watched already keeps what it has noted since it was scanned last.
 
-        :param thread: a thread that stands, to open the space through
-        :raises ProcessGoneError: when that thread was killed meanwhile
+        :raises ProcessGoneError: when the thread that it was opened through was killed meanwhile
         """
         self.views = views
         try:
-            return self._arm(thread) if views else 0
+            return self._arm() if views else 0
         except ProcessGoneError:
             self.close()
             raise
@@ -125,13 +138,9 @@ class AddressSpace:
             self.views, self.reason = views, f"{suspicion.UNTRACKED}: {error}"
             return 0
 
-    def _arm(self, thread: Thread | None) -> int:
+    def _arm(self) -> int:
         if self.space is None:
-            if thread is None:
-                raise LackingError("no thread stands", 0, 0, 0, 0)
-            self.space = Space(self.tracker, thread.stopped())
-            self.notices.add(self.space.fileno(), self)
-            self.watched = []
+            raise self.failure
         self.refused = []
         whole = self._watched_whole()
         writable = [view for view in self.views if view in whole or self._cover(self.space, view)]
@@ -289,6 +298,20 @@ class AddressSpace:
         if self.space is not None:
             self.space.present((view.start, view.end, view.page), present)
         return present
+
+
+def open_spaces(spaces: Sequence[AddressSpace], threads: Sequence[Thread | None]) -> None:
+    """Open those of the spaces that are not, each through a thread of it that stands, if any."""
+    closed: list[tuple[AddressSpace, Thread]] = []
+    for space, thread in zip(spaces, threads, strict=True):
+        if space.space is None and thread is not None:
+            closed.append((space, thread))
+        elif space.space is None:
+            space.opened(LackingError(*_NO_THREAD))
+    if closed:
+        found = open_all(closed[0][0].tracker, [thread.stopped() for _, thread in closed])
+        for (space, _), each in zip(closed, found, strict=True):
+            space.opened(each)
 
 
 def read_all(spaces: Sequence[AddressSpace]) -> list[list[Reading]]:

@@ -24,7 +24,7 @@ from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
-from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace, peek_all, read_all
+from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace, open_spaces, peek_all, read_all
 from tidemark.keeper.views import View
 from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
@@ -281,28 +281,34 @@ class Tracking:
         return found
 
     def _arm_all(self, tree: Tree, views: Views) -> None:
-        armed = 0
         for region in self.regions.values():
             region.plan_arming()
-        for process in tree.in_order():
-            space = self._space_of(process)
-            if process.pid == _speaker(space, views):
-                armed += self._arm(tree, space, [view for _, view in views[process.pid]])
+        shown = {
+            space: [view for _, view in views[process.pid]]
+            for process in tree.in_order()
+            if process.pid == _speaker(space := self._space_of(process), views)
+        }
+        armed = self._arm(tree, shown)
         self._armed = {"mappings": sum(map(len, views.values())), "pages_armed": armed}
         self._witness.begin(self.regions.values(), tree.processes, self._listed)
-        self._pressure.begin()
+        if self.tracker == FORGETFUL:
+            self._pressure.begin()
 
-    def _arm(self, tree: Tree, space: AddressSpace, views: list[View]) -> int:
+    def _arm(self, tree: Tree, shown: dict[AddressSpace, list[View]]) -> int:
         if self.tracker == suspicion.CONTENT:
-            space.views = views
+            for space, views in shown.items():
+                space.views = views
             return 0
-        thread = tree.stopped_thread(space.users)
-        try:
-            return space.arm(views, thread)
-        except ProcessGoneError:
-            if thread is not None:
-                tree.thread_left(thread)
-            return 0
+        threads = [tree.stopped_thread(space.users) if shown[space] else None for space in shown]
+        open_spaces(list(shown), threads)
+        armed = 0
+        for (space, views), thread in zip(shown.items(), threads, strict=True):
+            try:
+                armed += space.arm(views)
+            except ProcessGoneError:
+                if thread is not None:
+                    tree.thread_left(thread)
+        return armed
 
     # What the object itself tells
 
@@ -343,8 +349,9 @@ class Tracking:
             views = [view for _, view in self._views(process)]
             if self.tracker == suspicion.CONTENT:
                 space.views = views
-            else:
-                space.arm(views, thread)
+            elif views:
+                open_spaces([space], [thread])
+                space.arm(views)
 
     def leaving(self, thread: Thread) -> None:
         """Suspect what the end of a thread may hide.

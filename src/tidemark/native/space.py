@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tidemark.native.library import check, ffi, lib, new_error
+from tidemark.native.library import NativeError, check, error_from, ffi, lib, new_error
 from tidemark.native.pool import pool
 
 if TYPE_CHECKING:
@@ -36,6 +36,23 @@ class Notice(NamedTuple):
     deed: Deed
     start: int
     end: int
+
+
+def open_all(tracker: str, threads: Sequence[Stopped]) -> list[Space | NativeError]:
+    """Open address spaces, each through one of its threads; the processes work at a time.
+
+    For each that cannot be opened it returns why: ProcessGoneError when the thread ended, or stands
+    before its end; LackingError when the process cannot be tracked this way. A userfaultfd is
+    created in the process and taken over, so that none of its descriptors stays there.
+    """
+    openings = ffi.new("struct tm_opening[]", len(threads))
+    for opening, thread in zip(openings, threads, strict=True):
+        opening.thread = thread
+    lib.tm_space_open_all(tracker.encode(), openings, len(threads))
+    return [
+        Space(opening.space) if opening.code == lib.TM_OK else error_from(opening.error)
+        for opening in openings
+    ]
 
 
 @dataclass(frozen=True)
@@ -80,20 +97,10 @@ def _changed(scan: Any, changed: Any) -> list[bool] | None:
 
 
 class Space:
-    """The address space of a process, opened through one of its threads.
+    """The address space of a process, as :func:`open_all` gives it."""
 
-    For uffd-wp a userfaultfd is created in the process and taken over, so that none of its
-    descriptors stays there.
-
-    :raises ProcessGoneError: when the thread ended, or stands before its end
-    :raises LackingError: when the process cannot be tracked this way
-    """
-
-    def __init__(self, tracker: str, thread: Stopped) -> None:
-        handle = ffi.new("struct tm_space **")
-        error = new_error()
-        check(lib.tm_space_open(tracker.encode(), thread, handle, error), error)
-        self.handle: Any = ffi.gc(handle[0], lib.tm_space_close)
+    def __init__(self, handle: Any) -> None:
+        self.handle: Any = ffi.gc(handle, lib.tm_space_close)
 
     def close(self) -> None:
         """Stop tracking. The process is left as if it had never been tracked."""
