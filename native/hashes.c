@@ -23,7 +23,7 @@ void tm_hash(const unsigned char *data, size_t bytes, unsigned char *ret)
 
 int tm_file_hash(int fd, uint64_t bytes, unsigned char *ret, struct tm_error *error)
 {
-	TM_CLEANUP(tm_free) unsigned char *data = malloc(BUFFER_BYTES);
+	TM_CLEANUP(tm_free) unsigned char *data = aligned_alloc(tm_page_size(), BUFFER_BYTES);
 	const struct tm_xxh3 *xxh3 = tm_xxh3();
 	void *state = xxh3->create();
 	int code = data && state ? TM_OK : tm_fail(error, TM_MEMORY, "allocate a hash state");

@@ -103,7 +103,8 @@ static void walk_on(void *context)
 {
 	struct progress *progress = context;
 	size_t bytes = TM_BLOCK_PAGES * tm_page_size();
-	TM_CLEANUP(tm_free) unsigned char *buffer = malloc(2 * bytes);
+	/* Aligned: to where it is not, some processors copy at a third of the speed. */
+	TM_CLEANUP(tm_free) unsigned char *buffer = aligned_alloc(tm_page_size(), 2 * bytes);
 	struct tm_block block = {.count = 0};
 	struct tm_error error;
 	int code = buffer ? TM_OK : tm_fail(&error, TM_MEMORY, "allocate a buffer for pages");
