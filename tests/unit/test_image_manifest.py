@@ -12,7 +12,14 @@ from image_fixture import Content, write
 
 from tidemark.errors import ImageError
 from tidemark.image.chain import Chain
-from tidemark.image.manifest import FileRecord, Manifest, dump_manifest, load_manifest
+from tidemark.image.check import check_image
+from tidemark.image.manifest import (
+    FileRecord,
+    Manifest,
+    dump_manifest,
+    file_record,
+    load_manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +101,13 @@ def test_what_is_no_manifest_at_all_is_refused(path: Path, body: str) -> None:
     path.write_bytes(b'{\n "checksum": "' + checksum.encode() + b'",' + rest)
     with pytest.raises(ImageError, match="is not a manifest: "):
         load_manifest(path)
+
+
+def test_an_image_that_records_a_pages_file_by_its_bytes_is_read_as_before(path: Path) -> None:
+    value = json.loads(path.read_text())
+    value["files"]["pages-1.img"]["xxh3"] = file_record(path.with_name("pages-1.img")).xxh3
+    path.write_bytes(resealed(value))
+    check_image(path.parent)
 
 
 def of_large_pages(manifest: Manifest) -> Manifest:

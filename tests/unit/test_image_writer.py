@@ -24,7 +24,7 @@ from tidemark.image.check import check_image
 from tidemark.image.manifest import load_manifest
 from tidemark.image.writer import RegionDump, write_image
 from tidemark.native.library import PAGE_SIZE, ShortReadError
-from tidemark.native.pages import Source
+from tidemark.native.pages import Source, hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,14 @@ def test_the_manifest_says_what_the_documentation_says(tmp_path: Path) -> None:
         *("page_hashes", "vouched", "settled", "suspects", "settled_changed"),
         *("unchanged", "audited", "cleared"),
     }
+
+
+def test_a_pages_file_is_recorded_by_the_hashes_of_its_pages(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "image", FULL)
+    for region in manifest.regions:
+        record = manifest.files[f"pages-{region.shmid}.img"]
+        assert record.bytes == region.present * PAGE_SIZE
+        assert record.xxh3 == hash_of(region.page_hashes).hex()
 
 
 def test_the_parent_is_only_read(tmp_path: Path) -> None:
@@ -335,7 +343,7 @@ from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
 from tidemark.image.writer import RegionDump, write_image
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.pages import Source
+from tidemark.native.pages import Source, hash_of
 
 pages = 65536
 memory = os.memfd_create("large")
