@@ -104,9 +104,9 @@ static void start(struct tm_pool *pool)
 }
 
 /*
- * Keeps the threads off the processor that this one is on. In a virtual machine the scheduler
- * takes a processor that idles for one that the host has taken away (vcpu_is_preempted()), and
- * would leave whom we wake up on ours.
+ * Keeps the threads off the processor that this one is on. In a virtual machine the scheduler can
+ * take an idle processor for one that the host has taken away (vcpu_is_preempted()), and then
+ * leaves whom we wake up on ours.
  */
 static void keep_off(struct tm_pool *pool)
 {
