@@ -45,11 +45,6 @@ wildcard_constraints:
     e="[0-9]+",
 
 
-localrules:
-    all,
-    report,
-
-
 include: "workflow/rules/live.smk"
 include: "workflow/rules/dump.smk"
 include: "workflow/rules/fused.smk"
@@ -62,3 +57,4 @@ rule all:
     input:
         rules.report.output,
         rules.report.input,
+    localrule: True

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tidemark
 from tidemark.console import complain, guard
 from tidemark.errors import StorageError
-from tidemark.files import write_bytes
+from tidemark.files import write_bytes, write_json
 from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
@@ -36,6 +36,9 @@ T = TypeVar("T")
 RUN_FILE = ".run"
 RUN_VARIABLE = "TIDEMARK_RUN"
 """By both of these, a batch job knows whether it sees the results of the run that it is of."""
+
+RUNS_FILE = "run/workloads.json"
+"""What the report is made of: each workload of the run, and the number of its epochs."""
 
 EPOCH_OUTPUTS = (
     "clear.json",
@@ -106,7 +109,7 @@ def prepare_jobs(scripts: Path, results: Path, workflow: Any) -> None:
 
 
 def open_results(results: Path, runs: Sequence[tuple[str, int]]) -> None:
-    """Take the results for this run alone, until this process ends.
+    """Take the results for this run alone, until this process ends, and say there what it is of.
 
     To be called when the run begins. The lock is the kernel's, so a run that was killed leaves
     none behind.
@@ -117,6 +120,7 @@ def open_results(results: Path, runs: Sequence[tuple[str, int]]) -> None:
 
     _or_exit(lambda: _hold(results))
     forget_failures(results, runs)
+    _or_exit(lambda: write_json(results / RUNS_FILE, {"runs": list(runs)}))
 
 
 def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any) -> None:

@@ -1,4 +1,5 @@
-# The report over all workloads.
+# The report over all workloads. Their names are in a file: there may be more of them than a command
+# line takes.
 
 
 rule report:
@@ -22,11 +23,12 @@ rule report:
         parquet=f"{RESULTS}/summary.parquet",
     log:
         f"{RESULTS}/log/report.log",
+    localrule: True
     conda:
         "../envs/tidemark.yaml"
     params:
         results=lambda w, output: Path(output.html).parent,
-        runs=" ".join(f"{name}:{epochs}" for name, epochs in RUNS),
+        runs=f"{RESULTS}/{tidemark.RUNS_FILE}",
         config=CONFIG.digest(),
         code=tidemark.code(SCRIPTS / "report.py"),
     shell:

@@ -1,5 +1,6 @@
 """Report on all workloads: one HTML file, and the same figures as JSON and Parquet."""
 
+from tidemark.files import read_json
 from tidemark.report import Outputs
 from tidemark.steps.job import Job, run
 from tidemark.steps.report import report
@@ -7,10 +8,9 @@ from tidemark.steps.report import report
 
 def main(job: Job) -> None:
     """Run the step."""
-    runs = [word.split(":") for word in job.text("runs").split()]
+    runs = [(name, epochs) for name, epochs in read_json(job.path("runs"))["runs"]]
     outputs = Outputs(job.path("html"), job.path("json"), job.path("parquet"))
-    named = [(name, int(epochs)) for name, epochs in runs]
-    report(job.path("results"), named, outputs, job.text("config"))
+    report(job.path("results"), runs, outputs, job.text("config"))
 
 
 if __name__ == "__main__":
