@@ -225,11 +225,20 @@ def prepare_results(results: Path) -> None:
 def _remove_stale(results: Path) -> None:
     for path in results.glob("run/*/keeper.json"):
         try:
-            owned = is_owned(json.loads(path.read_bytes()))
+            kept = _is_kept(json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError):
-            owned = False
-        if not owned:
+            kept = False
+        if not kept:
             path.unlink(missing_ok=True)
+
+
+def _is_kept(keeper: Mapping[str, Any]) -> bool:
+    """Return whether a keeper runs: that of a batch job on another node does as long as the job."""
+    from tidemark.cluster.slurm import is_running
+
+    if keeper["node"] == platform.node():
+        return is_owned(keeper)
+    return keeper["batch_job"] is not None and is_running(keeper["batch_job"])
 
 
 def _verify_directory(results: Path) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster import PATIENCE, wait_for
 from pipeline import GRID
-from test_failures import RUN, begun
+from test_failures import RUN, SECONDS, begun
+
+from tidemark import proc
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
     from cluster import Cluster
     from pipeline import Pipeline
 
-LONG: dict[str, Any] = {
-    "run": ["python3", "-c", "import mmap, time; m = mmap.mmap(-1, 4096); time.sleep(1000)"],
-    "epochs": 2,
-    "advance": {"seconds": 100},
-}
+LONG = SECONDS | {"advance": {"seconds": 100}}
 WHOLE = ("--partition=main", "--cpus-per-task=2", "--mem=1500", "--output=job.log")
 
 
@@ -60,12 +62,18 @@ def test_a_batch_job_that_is_cancelled_leaves_nothing_and_the_next_run_is_clean(
     assert cluster.finish(job)["JobState"] == "COMPLETED"
 
 
-def test_a_submitted_run_that_is_interrupted_takes_its_batch_jobs_along(
-    cluster: Cluster, pipeline: Pipeline
-) -> None:
+def advancing(cluster: Cluster, pipeline: Pipeline) -> subprocess.Popen[bytes]:
+    """Submit a run of a workload that takes long; return it in its first epoch."""
     pipeline.configure(long=LONG)
     run = begun(cluster, pipeline)
     wait_for((pipeline.results / "long/e0/log/advance.log").exists, "its first epoch")
+    return run
+
+
+def test_a_submitted_run_that_is_interrupted_takes_its_batch_jobs_along(
+    cluster: Cluster, pipeline: Pipeline
+) -> None:
+    run = advancing(cluster, pipeline)
     # A second one, which finds out about the first before it touches anything.
     busy = cluster.run(*RUN, cwd=pipeline.directory)
     assert busy.returncode == 12
@@ -80,17 +88,40 @@ def test_a_submitted_run_that_is_interrupted_takes_its_batch_jobs_along(
     assert again.code == 0, again.output
 
 
-def test_batch_jobs_of_a_run_that_was_killed_are_named(
+def test_batch_jobs_of_a_run_that_was_killed_are_named_and_own_their_keepers(
     cluster: Cluster, pipeline: Pipeline
 ) -> None:
-    pipeline.configure(long=LONG)
-    run = begun(cluster, pipeline)
-    wait_for((pipeline.results / "long/e0/log/advance.log").exists, "its first epoch")
+    run = advancing(cluster, pipeline)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     (job,) = cluster.jobs("running")
     again = cluster.run(*RUN, cwd=pipeline.directory)
     assert again.returncode == 12, again.stdout
     assert f"still work on these results; wait for them, or: scancel {job}" in again.stdout
+    (keeper,) = processes(pipeline, "tidemark.keeper.main")
+    said = pipeline.json("run/long/keeper.json")
+    (owner,) = [
+        pid for pid in processes(pipeline, "snakemake") if pid_on_node(pid) == said["owner"]
+    ]
+    assert said["batch_job"] == str(job)
+    assert any(f"slurmstepd: [{job}." in line for line in command_lines_above(owner))
     cluster.ask("scancel", job)
+    # All nodes' processes are this machine's, too.
     wait_for(lambda: not pipeline.processes(), "the end of all processes")
+    assert proc.start_time(keeper) is None
+
+
+def processes(pipeline: Pipeline, word: str) -> list[int]:
+    """Return the processes of a pipeline with ``word`` in their command lines."""
+    return [int(line.split()[0]) for line in pipeline.processes() if word in line]
+
+
+def pid_on_node(pid: int) -> int:
+    """Return the pid that a process has on its node."""
+    return int((proc.status_field(pid, "NSpid") or "0").split()[-1])
+
+
+def command_lines_above(pid: int) -> Iterator[str]:
+    """Yield the command lines of the processes above one."""
+    while pid := proc.parent_of(pid) or 0:
+        yield Path(f"/proc/{pid}/cmdline").read_text()

@@ -99,6 +99,11 @@ def state_of(job: str) -> str | None:
     return state
 
 
+def is_running(job: str) -> bool:
+    """Return whether a batch job has processes on its nodes, as far as Slurm says."""
+    return state_of(job) in {"RUNNING", "COMPLETING", "SUSPENDED"}
+
+
 def _was_too_large(log: Path) -> bool:
     """Return whether a job's log tells of too much memory.
 

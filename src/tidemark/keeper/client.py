@@ -13,6 +13,7 @@ from tidemark.files import read_json
 from tidemark.keeper.protocol import SocketPath, receive, send
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -78,12 +79,12 @@ class Client:
             raise self._gone()
 
 
-def is_alive(keeper: dict[str, Any]) -> bool:
+def is_alive(keeper: Mapping[str, Any]) -> bool:
     """Return whether the keeper that wrote a keeper.json still runs."""
     return proc.is_running(keeper["pid"], keeper["start_time"])
 
 
-def is_owned(keeper: dict[str, Any]) -> bool:
+def is_owned(keeper: Mapping[str, Any]) -> bool:
     """Return whether a keeper and the process with which it ends both run."""
     owner = keeper["owner"]
     return is_alive(keeper) and (

@@ -57,6 +57,8 @@ def _run(
                 "start_time": proc.start_time(os.getpid()),
                 "owner": owner,
                 "owner_start_time": proc.start_time(owner) if owner else None,
+                "node": os.uname().nodename,
+                "batch_job": os.environ.get("SLURM_JOB_ID"),
                 "socket": SOCKET_NAME,
                 "life": session.life,
                 "workload": workload.name,
