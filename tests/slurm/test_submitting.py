@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline import GRID, SPARSE, Pipeline
+from test_failures import RUN
+from test_forms import files
 
 if TYPE_CHECKING:
     from cluster import Cluster
@@ -20,25 +23,42 @@ VIEWS: dict[str, Any] = {
     "epochs": 2,
     "advance": {"steps": 2},
 }
+WORKLOADS = {"grid": GRID, "sparse": SPARSE, "views": VIEWS}
+OFFLINE = {"restore", "verify"}
 
 
-def test_a_run_through_the_cluster_gives_the_bytes_of_a_local_one(
+def deterministic(results: Path) -> dict[str, bytes]:
+    """Return what is the same in all runs of the workloads: bitmaps and images."""
+    return {name: path.read_bytes() for name, path in files(results, "image", "bitmap.pb").items()}
+
+
+def live_jobs(results: Path, workload: str) -> set[str]:
+    """Return the batch jobs that the live part of a workload was done by, as its logs tell."""
+    logs = [path for path in (results / workload).rglob("*.log") if path.stem not in OFFLINE]
+    return {
+        found
+        for log in logs
+        for found in re.findall(
+            r"^tidemark: batch job (\d+) on n\d$", log.read_text(), re.MULTILINE
+        )
+    }
+
+
+def test_both_forms_give_the_bytes_of_a_local_run_through_the_cluster(
     cluster: Cluster, pipeline: Pipeline
 ) -> None:
-    pipeline.configure(grid=GRID, sparse=SPARSE, views=VIEWS)
-    done = cluster.run(
-        "tidemark", "run", "--profile", "workflow/profiles/slurm", cwd=pipeline.directory
-    )
-    assert done.returncode == 0, done.stdout
+    pipeline.configure(**WORKLOADS)
     local = pipeline.run("--config", "results=local")
     assert local.code == 0, local.output
-    compared = 0
-    for path in pipeline.results.rglob("*"):
-        same = pipeline.directory / "local" / path.relative_to(pipeline.results)
-        if same.is_file() and (path.name == "bitmap.pb" or path.parent.name == "image"):
-            assert path.read_bytes() == same.read_bytes(), path
-            compared += 1
-    assert compared > 6 * 5
+    expected = deterministic(pipeline.directory / "local")
+    assert len(expected) > 6 * 5
+    for form in ("stepwise", "fused"):
+        chosen = ("--", "--config", f"live={form}", f"results={form}")
+        done = cluster.run(*RUN, *chosen, cwd=pipeline.directory)
+        assert done.returncode == 0, done.stdout
+        results = pipeline.directory / form
+        assert deterministic(results) == expected
+        assert [len(live_jobs(results, workload)) for workload in WORKLOADS] == [1, 1, 1]
 
 
 def test_an_ordinary_user_runs_his_own_workloads(cluster: Cluster) -> None:
