@@ -151,7 +151,7 @@ def _cancel(workflow: Any) -> None:
 
 
 def check_cluster(config: Config, workflow: Any) -> None:
-    """Fail where batch jobs of this run could never start, if it submits any.
+    """Fail where batch jobs of this run could never start, if it submits any; heed them to the end.
 
     To be called when the run begins; ``workflow`` is Snakemake's.
 
@@ -161,7 +161,9 @@ def check_cluster(config: Config, workflow: Any) -> None:
     if workflow.executor_plugin.name != "slurm":
         return
     from tidemark.cluster.check import check, check_free
+    from tidemark.cluster.patience import await_answers
 
+    await_answers()
     _or_exit(lambda: check_free(Path.cwd()))
     submitted = next((job for job in workflow.dag.needrun_jobs() if not job.is_local), None)
     if submitted is not None:
