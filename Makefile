@@ -53,8 +53,9 @@ torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and
 
 .PHONY: bench
 bench: CONFIG = full
-bench: .venv/run ## measure, and say which figures hold: CONFIG is full, or quick (some minutes)
-	snakemake -s benchmarks/Snakefile --cores 1 --forceall --quiet all --config bench=$(CONFIG)
+bench: .venv/run ## measure, here or by PROFILE, and say what holds: CONFIG is full, or quick (some minutes)
+	snakemake -s benchmarks/Snakefile $(if $(PROFILE),--workflow-profile $(PROFILE),--cores 1) \
+		--forceall --quiet all --config bench=$(CONFIG)
 	cp results/benchmarks/benchmarks.md results/benchmarks/benchmarks.svg docs/
 	cat results/benchmarks/verdicts.txt
 

@@ -25,14 +25,19 @@ COMPARISON = {"row": 1, "measure": "compare", "with": {"mib": 1}, "pairs": 5, "s
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a checkout in which the benchmarks were run, their results in ``before``."""
     directory = tmp_path_factory.mktemp("benchmarks")
-    for name in ("benchmarks", "native"):
-        shutil.copytree(ROOT / name, directory / name)
-    config = {"comparisons": {"one": COMPARISON, "other": COMPARISON}}
-    (directory / "benchmarks/config/small.yaml").write_text(yaml.safe_dump(config))
+    prepare(directory)
     command = ["snakemake", "-s", "benchmarks/Snakefile", "--cores", "1"]
     done = call(directory, *command, "--config", "bench=small", "results=before")
     assert done.returncode == 0, done.stderr
     return directory
+
+
+def prepare(directory: Path) -> None:
+    """Put the benchmarks into ``directory``, with the config ``small``."""
+    for name in ("benchmarks", "native"):
+        shutil.copytree(ROOT / name, directory / name)
+    config = {"mem_mb": 500, "comparisons": {"one": COMPARISON, "other": COMPARISON}}
+    (directory / "benchmarks/config/small.yaml").write_text(yaml.safe_dump(config))
 
 
 def call(directory: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
