@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from cluster import LONGEST_RUN, environment, wait_for
+from documented import RUN
 from pipeline import GRID
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from cluster import Cluster
     from pipeline import Pipeline
 
-RUN = ("tidemark", "run", "--profile", "workflow/profiles/slurm")
 HOG = "import mmap; m = mmap.mmap(-1, 1 << 30); m.write(b'1' * (1 << 30)); input()"
 IDLE = "import mmap, time; m = mmap.mmap(-1, 4096); time.sleep(1000)"
 SECONDS: dict[str, Any] = {"run": ["python3", "-c", IDLE], "epochs": 2}

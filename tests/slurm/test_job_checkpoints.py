@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cluster import wait_for
+from documented import documented
 
 from tidemark.restore.files import restore_files
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from cluster import Cluster
 
 SOURCE = Path(__file__).parent / "programs" / "window.c"
-RANKS, PAGES, ROUNDS, CODE = 2, 64, 300, 3
+RANKS, PAGES, ROUNDS, CODE = 4, 64, 300, 3
 PAGE_WORDS, STRIDE, TURNS = 512, 3, 4
-MPIRUN = f"mpirun -n {RANKS} --oversubscribe ./window {PAGES} {ROUNDS} {CODE} go"
+SUBMIT = documented("sbatch --partition=main --nodes=1")
+ANNOUNCED = "checkpoints"
 
 
 @pytest.fixture
@@ -29,6 +31,9 @@ def program(tmp_path: Path) -> Path:
     if compiler is None:
         pytest.skip("Open MPI is not installed: tools/debian-packages.sh slurm")
     subprocess.run([compiler, "-O1", "-o", tmp_path / "window", SOURCE], check=True)
+    solver = tmp_path / "solver"
+    solver.write_text(f"#!/bin/sh\nexec ./window {PAGES} {ROUNDS} {CODE} go\n")
+    solver.chmod(0o755)
     return tmp_path
 
 
@@ -43,13 +48,11 @@ def window() -> bytes:
     return bytes(content)
 
 
-def submit(cluster: Cluster, program: Path, name: str, options: str, *sbatch: str) -> int:
-    """Submit the program under ``tidemark run``, with checkpoints to the directory ``name``."""
-    command = f"exec tidemark run --to {name} {options} -- {MPIRUN}"
-    as_root = "ALL,OMPI_ALLOW_RUN_AS_ROOT=1,OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
-    size = ("--ntasks=1", f"--cpus-per-task={RANKS}", "--mem=1000", f"--output={name}.log")
-    words = (*size, f"--export={as_root}", *sbatch, "--partition=main", "--wrap", command)
-    return cluster.submit(*words, cwd=program)
+def submit(cluster: Cluster, program: Path, name: str, words: list[str], *options: str) -> int:
+    """Submit the program, with checkpoints to the directory ``name``."""
+    as_root = "--export=ALL,OMPI_ALLOW_RUN_AS_ROOT=1,OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
+    more = ("--mem=1000", f"--output={name}.log", as_root, *options)
+    return cluster.submit(*words[1:], *more, cwd=program)
 
 
 def is_done(program: Path, name: str) -> bool:
@@ -66,14 +69,18 @@ def images(directory: Path) -> list[Path]:
 def test_an_mpi_job_is_checkpointed_on_a_schedule_and_before_its_end(
     cluster: Cluster, program: Path
 ) -> None:
-    scheduled = submit(cluster, program, "scheduled", "--every 500ms")
+    often = [
+        word.replace("10m --keep 3 --to checkpoints", "500ms --to scheduled") for word in SUBMIT
+    ]
+    scheduled = submit(cluster, program, "scheduled", often)
     # Its last 58 seconds are announced, which are nearly all that it has.
-    announced = submit(cluster, program, "announced", "", "--time=1", "--signal=B:USR1@58")
+    soon = ("--time=1", "--signal=B:USR1@58")
+    announced = submit(cluster, program, ANNOUNCED, SUBMIT, *soon)
     wait_for(lambda: is_done(program, "scheduled"), "its last round")
-    wait_for(lambda: is_done(program, "announced"), "its last round")
-    known = {name: len(images(program / name)) for name in ("scheduled", "announced")}
+    wait_for(lambda: is_done(program, ANNOUNCED), "its last round")
+    known = {name: len(images(program / name)) for name in ("scheduled", ANNOUNCED)}
     wait_for(lambda: len(images(program / "scheduled")) > known["scheduled"] + 1, "two more")
-    wait_for(lambda: images(program / "announced"), "the announcement")
+    wait_for(lambda: images(program / ANNOUNCED), "the announcement")
     (program / "go").touch()
     for number in (scheduled, announced):
         job = cluster.finish(number)
@@ -81,7 +88,7 @@ def test_an_mpi_job_is_checkpointed_on_a_schedule_and_before_its_end(
     last = images(program / "scheduled")[known["scheduled"] + 1]
     restored = [path.read_bytes() for path in restore_files(last, program / "restored")]
     assert any(window() in content for content in restored)
-    for name in ("scheduled", "announced"):
+    for name in ("scheduled", ANNOUNCED):
         for image in images(program / name):
             checked = cluster.run("tidemark", "fsck", image, cwd=program)
             assert checked.returncode == 0, checked.stdout

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from documented import RUN
 from pipeline import GRID
 
 if TYPE_CHECKING:
     from cluster import Cluster
     from pipeline import Pipeline
-
-RUN = ("tidemark", "run", "--profile", "workflow/profiles/slurm")
 
 
 def refused(cluster: Cluster, pipeline: Pipeline, code: int) -> list[str]:

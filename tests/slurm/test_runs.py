@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster import PATIENCE, wait_for
+from documented import RUN, documented
 from pipeline import GRID
-from test_failures import RUN, SECONDS, begun
+from test_failures import SECONDS, begun
 
 from tidemark import proc
 
@@ -21,16 +22,15 @@ if TYPE_CHECKING:
     from pipeline import Pipeline
 
 LONG = SECONDS | {"advance": {"seconds": 100}}
-WHOLE = ("--partition=main", "--cpus-per-task=2", "--mem=1500", "--output=job.log")
 
 
 def test_a_run_is_one_batch_job_and_each_night_starts_what_changed(
     cluster: Cluster, pipeline: Pipeline
 ) -> None:
     pipeline.configure(grid=GRID)
-    nightly = "workflow/profiles/slurm/nightly.sh"
-    words = ("--partition=main", "--export=ALL,AGAIN=now+1", "--output=night-%j.log", nightly)
-    first = cluster.submit(*words, cwd=pipeline.directory)
+    _, *words = documented("sbatch --partition=main workflow")
+    soon = ("--export=ALL,AGAIN=now+1", "--output=night-%j.log")
+    first = cluster.submit(*soon, *words, cwd=pipeline.directory)
     try:
         assert cluster.finish(first)["JobState"] == "COMPLETED"
         lives = pipeline.lives()
@@ -47,8 +47,8 @@ def test_a_batch_job_that_is_cancelled_leaves_nothing_and_the_next_run_is_clean(
     cluster: Cluster, pipeline: Pipeline
 ) -> None:
     pipeline.configure(grid=GRID, long=LONG)
-    wrapped = "exec tidemark run --cores 2"
-    job = cluster.submit(*WHOLE, "--wrap", wrapped, cwd=pipeline.directory)
+    _, *words = documented("sbatch --partition=main --cpus-per-task")
+    job = cluster.submit(*words, cwd=pipeline.directory)
     wait_for((pipeline.results / "long/e0/log/advance.log").exists, "its first epoch")
     busy = cluster.run("tidemark", "run", cwd=pipeline.directory)
     assert busy.returncode == 12
@@ -58,7 +58,7 @@ def test_a_batch_job_that_is_cancelled_leaves_nothing_and_the_next_run_is_clean(
     assert cluster.finish(job)["JobState"] == "CANCELLED"
     wait_for(lambda: not pipeline.processes(), "the end of all processes")
     pipeline.configure(grid=GRID, long=LONG | {"advance": {"seconds": 1}})
-    job = cluster.submit(*WHOLE, "--wrap", wrapped, cwd=pipeline.directory)
+    job = cluster.submit(*words, cwd=pipeline.directory)
     assert cluster.finish(job)["JobState"] == "COMPLETED"
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pytest
+import yaml
+from documented import RUN, documented
 from pipeline import GRID, SPARSE, Pipeline
-from test_failures import RUN
 from test_forms import files
 
 if TYPE_CHECKING:
@@ -24,7 +26,19 @@ VIEWS: dict[str, Any] = {
     "advance": {"steps": 2},
 }
 WORKLOADS = {"grid": GRID, "sparse": SPARSE, "views": VIEWS}
+MINE = ("--configfile", "my.yaml")
 OFFLINE = {"restore", "verify"}
+
+
+@pytest.mark.parametrize(
+    ("beginning", "said"), [("sinfo", "main"), ("srun", "guarantee "), ("squeue", "JOBID")]
+)
+def test_what_is_asked_around_a_run_is_answered(
+    cluster: Cluster, tmp_path: Path, beginning: str, said: str
+) -> None:
+    done = cluster.run(*documented(beginning), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert said in done.stdout
 
 
 def deterministic(results: Path) -> dict[str, bytes]:
@@ -52,9 +66,10 @@ def test_both_forms_give_the_bytes_of_a_local_run_through_the_cluster(
     assert local.code == 0, local.output
     expected = deterministic(pipeline.directory / "local")
     assert len(expected) > 6 * 5
-    for form in ("stepwise", "fused"):
-        chosen = ("--", "--config", f"live={form}", f"results={form}")
-        done = cluster.run(*RUN, *chosen, cwd=pipeline.directory)
+    for form, command in (("stepwise", [*RUN, *MINE]), ("fused", documented("snakemake"))):
+        mine = yaml.safe_dump({"live": form, "results": form, "workloads": WORKLOADS})
+        (pipeline.directory / "my.yaml").write_text(mine)
+        done = cluster.run(*command, cwd=pipeline.directory)
         assert done.returncode == 0, done.stdout
         results = pipeline.directory / form
         assert deterministic(results) == expected
