@@ -41,14 +41,14 @@ def test_the_memory_is_twice_what_is_shared(tmp_path: Path) -> None:
 
 
 def test_what_is_shared_is_taken_from_the_last_dump_where_it_is_not_said(tmp_path: Path) -> None:
-    image = tmp_path / "app" / "e10" / "image"
+    image = tmp_path / "app" / "e9" / "image"
     image.mkdir(parents=True)
     regions = [{"present": 100, "in_parent": 25500}, {"present": 0, "in_parent": 25600}]
     manifest = {"page_size": 4096, "regions": regions}
     (image / "manifest.json").write_text(json.dumps(manifest))
-    assert live(config(tmp_path), "app").mem_mb == 1024 + 2 * 200
+    assert live(config(tmp_path, epochs=10), "app").mem_mb == 1024 + 2 * 200
     (image / "manifest.json").write_text("damaged")
-    assert live(config(tmp_path), "app").mem_mb == 1024 + 2 * 512
+    assert live(config(tmp_path, epochs=10), "app").mem_mb == 1024 + 2 * 512
 
 
 def test_what_the_config_says_is_asked_for(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ rule collect:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     params:
         code=tidemark.code(SCRIPTS / "collect.py"),
     shell:
@@ -42,7 +42,7 @@ rule merge:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     params:
         code=tidemark.code(SCRIPTS / "merge.py"),
     shell:
@@ -69,7 +69,7 @@ rule dump:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     params:
         code=tidemark.code(SCRIPTS / "dump.py"),
     shell:

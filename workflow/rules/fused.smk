@@ -39,7 +39,7 @@ for epochs in tidemark.fused_epochs(CONFIG):
             w=tidemark.names(CONFIG, fused=True, epochs=epochs),
         conda:
             "../envs/tidemark.yaml"
-        threads: lambda w: cluster.live(CONFIG, w.w).threads
+        threads: lambda w: cluster.live_threads(CONFIG, w.w)
         resources:
             mem_mb=lambda w: cluster.live(CONFIG, w.w).mem_mb,
             runtime=lambda w: cluster.live(CONFIG, w.w).runtime,

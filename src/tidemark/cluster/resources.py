@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -36,6 +37,11 @@ class Resources:
     runtime: int
 
 
+def live_threads(config: Config, name: str) -> int:
+    """Return how many threads each step of a workload's live part takes."""
+    return config.workloads[name].resources.threads or config.live_threads
+
+
 def live(config: Config, name: str) -> Resources:
     """Return what the live part of a workload needs, from keep to seal: one batch job.
 
@@ -47,7 +53,7 @@ def live(config: Config, name: str) -> Resources:
     memory = _LIVE_MB + 2 * (shared or _UNKNOWN_MB)
     seconds = _live_seconds(workload) + workload.epochs * (shared or 0) / _MB_PER_SECOND
     return Resources(
-        threads=asked.threads or config.live_threads,
+        threads=live_threads(config, name),
         mem_mb=asked.mem_mb or memory,
         runtime=asked.runtime or ceil(seconds / 60),
     )
@@ -70,19 +76,16 @@ def _live_seconds(workload: WorkloadSection) -> float:
 
 def _shared_mb(config: Config, name: str) -> int | None:
     """Return how much memory a workload shares: as declared, or as its last dump has it."""
-    return config.workloads[name].resources.shared_mb or _dumped_mb(Path(config.results, name))
+    workload = config.workloads[name]
+    return workload.resources.shared_mb or _dumped_mb(Path(config.results, name), workload.epochs)
 
 
-def _dumped_mb(results: Path) -> int | None:
+def _dumped_mb(results: Path, epochs: int) -> int | None:
     """Return how much memory the last image in a workload's results has, in MiB."""
-    manifests = sorted(
-        results.glob("e*/image/manifest.json"), key=lambda path: int(path.parts[-3][1:])
-    )
-    if not manifests:
-        return None
-    try:
-        manifest = json.loads(manifests[-1].read_bytes())
-        pages = sum(region["present"] + region["in_parent"] for region in manifest["regions"])
-        return ceil(int(pages) * int(manifest["page_size"]) / (1 << 20))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # what is damaged is told where it is used
+    for epoch in reversed(range(epochs if results.exists() else 0)):
+        # What is damaged is told where it is used.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            manifest = json.loads((results / f"e{epoch}/image/manifest.json").read_bytes())
+            pages = sum(region["present"] + region["in_parent"] for region in manifest["regions"])
+            return ceil(int(pages) * int(manifest["page_size"]) / (1 << 20))
+    return None
