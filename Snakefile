@@ -7,6 +7,7 @@ from snakemake.utils import min_version
 from tidemark import workflow as tidemark
 from tidemark.cluster import resources as cluster
 from tidemark.interruption import end_on_signals
+from tidemark.scheduling import schedule_on_events
 
 min_version("9.14")
 
@@ -19,8 +20,6 @@ report: "workflow/report/workflow.rst"
 
 CONFIG = tidemark.load_config(config, workflow.configfiles)
 RESULTS = CONFIG.results
-STEPWISE = tidemark.names(CONFIG, fused=False)
-LIVE_GROUP = tidemark.live_group(workflow)
 EPOCH = f"{RESULTS}/{{w}}/e{{e}}"
 RUNS = [(name, workload.epochs) for name, workload in CONFIG.workloads.items()]
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
@@ -34,6 +33,7 @@ onstart:
     tidemark.open_results(Path(RESULTS), RUNS)
     tidemark.check_cluster(CONFIG, workflow)
     end_on_signals()
+    schedule_on_events(workflow)
 
 
 onerror:

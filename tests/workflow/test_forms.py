@@ -96,3 +96,12 @@ def test_a_fused_job_that_fails_says_why_and_leaves_no_process(pipeline: Pipelin
     assert "Traceback" not in done.output
     assert pipeline.processes() == []
     assert not (pipeline.results / "grid/live.json").exists()
+
+
+def test_the_scheduler_looks_for_jobs_no_more_than_twice_for_each(pipeline: Pipeline) -> None:
+    idle = ["python3", "-c", "import mmap, time; m = mmap.mmap(-1, 4096); time.sleep(100)"]
+    slow = {"run": idle, "epochs": 1, "advance": {"seconds": 2}, **FUSED}
+    pipeline.configure(**{f"w{number}": slow for number in range(6)})
+    done = pipeline.run("--verbose")
+    assert done.code == 0, done.output
+    assert 0 < done.output.count("Ready jobs: ") <= 2 * sum(done.jobs().values())

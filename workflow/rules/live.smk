@@ -5,6 +5,9 @@
 # threads; a workload that has begun goes before one that has not. The memory and the time of that
 # job are asked for by keep, for all of them.
 
+STEPWISE = tidemark.names(CONFIG, fused=False)
+LIVE_GROUP = tidemark.live_group(workflow)
+
 
 rule keep:
     output:
@@ -17,7 +20,7 @@ rule keep:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     resources:
         mem_mb=lambda w: cluster.live(CONFIG, w.w).mem_mb,
         runtime=lambda w: cluster.live(CONFIG, w.w).runtime,
@@ -48,7 +51,7 @@ rule clear:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     params:
         code=tidemark.code(SCRIPTS / "clear.py"),
     shell:
@@ -72,7 +75,7 @@ rule advance:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     params:
         code=tidemark.code(SCRIPTS / "advance.py"),
     shell:
@@ -102,7 +105,7 @@ rule seal:
         LIVE_GROUP
     conda:
         "../envs/tidemark.yaml"
-    threads: lambda w: cluster.live(CONFIG, w.w).threads
+    threads: lambda w: cluster.live_threads(CONFIG, w.w)
     params:
         code=tidemark.code(SCRIPTS / "seal.py"),
     shell:
