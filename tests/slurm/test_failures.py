@@ -29,9 +29,11 @@ def summary(pipeline: Pipeline) -> dict[str, tuple[str, str]]:
 
 def begun(cluster: Cluster, pipeline: Pipeline) -> subprocess.Popen[bytes]:
     """Start a run; its output goes to run.log."""
+    # Whoever starts the tests in the background of a script has them ignore Ctrl-C.
+    heeding = ("env", "--default-signal=INT")
     with (pipeline.directory / "run.log").open("wb") as log:
         return subprocess.Popen(
-            cluster.command(RUN),
+            cluster.command([*heeding, *RUN]),
             cwd=pipeline.directory,
             env=environment(),
             stdin=subprocess.DEVNULL,
