@@ -3,8 +3,8 @@
 usage: scheduling.py [--workloads N]... [--epochs N] [--live FORM]... [--do plan|run|again] TO
 
 Each measurement is of the project's own Snakefile, with a config made for it, in a directory of
-its own. The CPU seconds of Snakemake's own process are told apart from those of the jobs: the
-former are what scheduling costs. All of it is kept in the file TO, as JSON, and a table is printed.
+its own. The CPU seconds are those of Snakemake's own process, which are what scheduling costs. All
+of it is kept in the file TO, as JSON, and a table is printed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WORKLOAD = {
     "run": ["python3", "workloads/grid.py", "--processes", 1, "--pages", 16, "--seed", 1],
     "advance": {"steps": 1},
 }
-COLUMNS = ("do", "live", "workloads", "epochs", "jobs", "seconds", "cpu", "jobs_cpu", "peak_mib")
+COLUMNS = ("do", "live", "workloads", "epochs", "jobs", "seconds", "cpu", "peak_mib")
 STEPS = {
     "plan": ("--cores", "2", "--quiet", "rules", "--dry-run"),
     "run": ("--cores", "2", "--quiet", "rules"),
@@ -52,7 +52,7 @@ def prepare(directory: Path, workloads: int, epochs: int, form: str) -> None:
 
 
 def measure(directory: Path, *options: str) -> dict[str, Any]:
-    """Run Snakemake; return its jobs, seconds, CPU seconds by itself and by jobs, and peak MiB."""
+    """Run Snakemake; return its jobs, seconds, CPU seconds without those of jobs, and peak MiB."""
     command = [str(Path(sys.executable).with_name("snakemake")), *options]
     begun = time.monotonic()
     with (directory / "output").open("w+") as output:
@@ -60,20 +60,18 @@ def measure(directory: Path, *options: str) -> dict[str, Any]:
         # Still a zombie, whose own times stand apart from those of what it waited for.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.monotonic() - begun
-        times = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        times = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         said = output.read()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{said}")
-    own, by_jobs = (sum(map(int, part)) / _TICKS for part in (times[:2], times[2:]))
     planned = re.search(r"^total +(\d+)$", said, re.MULTILINE)
     return {
         "jobs": int(planned[1]) if planned else 0,
         "seconds": round(seconds, 2),
-        "cpu": own,
-        "jobs_cpu": by_jobs,
+        "cpu": sum(map(int, times)) / _TICKS,
         "peak_mib": usage.ru_maxrss // 1024,
     }
 
