@@ -49,42 +49,60 @@ static _Noreturn void become_python(char **words)
 	exit(127);
 }
 
+/* Returns a socket, and in `ret` the address of a server; -1 where that cannot be. */
+static int find(const char *name, struct sockaddr_un *ret, socklen_t *ret_size)
+{
+	size_t length = strlen(name);
+
+	if (length >= sizeof(ret->sun_path))
+		return -1;
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(ret->sun_path + 1, name, length);
+	*ret_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
 /*
- * Starts a server and does not wait for it: of several that start at once one remains. It keeps
- * none of our streams, since somebody may wait for their end.
+ * Starts a server and does not wait for it; nothing where another process does. Who comes from now
+ * on waits until it has loaded. It keeps none of our streams, since somebody may wait for their
+ * end.
  */
 static void start_server(const char *name)
 {
-	int null;
+	struct sockaddr_un address;
+	socklen_t size;
+	int null, fd = find(name, &address, &size);
 
-	if (fork() != 0)
+	if (fd < 0)
 		return;
-	null = open("/dev/null", O_RDWR);
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	dup2(null, STDERR_FILENO);
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-	execlp("python", "python", "-P", "-m", "tidemark.steps.forkserver", name, NULL);
-	_exit(127);
+	if (bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 64) == 0 &&
+	    fork() == 0) {
+		null = open("/dev/null", O_RDWR);
+		dup2(fd, STREAMS);
+		fcntl(STREAMS, F_SETFD, 0); /* where it was the same */
+		for (int stream = 0; stream < STREAMS; stream++)
+			dup2(null, stream);
+		syscall(SYS_close_range, STREAMS + 1, ~0U, 0);
+		execlp("python", "python", "-P", "-m", "tidemark.steps.forkserver", NULL);
+		_exit(127);
+	}
+	close(fd);
 }
 
 /* Returns a connection to a server of this user's, or -1. */
 static int connect_server(const char *name)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address;
 	struct ucred peer;
-	socklen_t size = sizeof(peer);
-	size_t length = strlen(name);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t size, credentials = sizeof(peer);
+	int fd = find(name, &address, &size);
 
-	if (fd < 0 || length >= sizeof(address.sun_path))
-		return -1;
-	memcpy(address.sun_path + 1, name, length);
-	length += offsetof(struct sockaddr_un, sun_path) + 1;
-	if (connect(fd, (struct sockaddr *)&address, (socklen_t)length) == 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid())
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, size) == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &credentials) == 0 &&
+	    peer.uid == geteuid())
 		return fd;
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return -1;
 }
 
@@ -156,29 +174,29 @@ static bool ask(int fd, char **words)
 	return asked;
 }
 
-static int32_t hear(int fd, const char *script)
+static bool hear(int fd, int32_t *answer)
 {
-	int32_t answer;
-
-	if (recv(fd, &answer, sizeof(answer), MSG_WAITALL) == sizeof(answer))
-		return answer;
-	fprintf(stderr, "tidemark: error: the fork server ended before %s did; run again\n",
-		script);
-	exit(1);
+	return recv(fd, answer, sizeof(*answer), MSG_WAITALL) == sizeof(*answer);
 }
 
 /* Hands signals on to the child until it has ended; returns its status. */
-static int stand_for(int fd, int signals, const char *script)
+static int stand_for(pid_t child, int fd, int signals, const char *script)
 {
-	pid_t child = hear(fd, script);
+	int32_t status;
 	struct pollfd waiting[] = {{.fd = fd, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
 	struct signalfd_siginfo came;
 
 	for (;;) {
 		if (poll(waiting, 2, -1) < 0)
 			continue;
-		if (waiting[0].revents)
-			return hear(fd, script);
+		if (waiting[0].revents && hear(fd, &status))
+			return status;
+		if (waiting[0].revents) {
+			fprintf(stderr,
+				"tidemark: error: the fork server ended before %s did; run again\n",
+				script);
+			exit(1);
+		}
 		/* What the terminal sends it sends to the child as well. */
 		if (read(signals, &came, sizeof(came)) == sizeof(came) &&
 		    came.ssi_code != SI_KERNEL)
@@ -200,6 +218,7 @@ int main(int argc, char **argv)
 {
 	const char *name = getenv("TIDEMARK_FORKSERVER");
 	sigset_t signals;
+	int32_t child;
 	int fd;
 
 	if (argc < 2) {
@@ -218,9 +237,9 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	if (!ask(fd, argv + 1)) {
+	if (!ask(fd, argv + 1) || !hear(fd, &child)) { /* there is no child */
 		sigprocmask(SIG_UNBLOCK, &signals, NULL);
 		become_python(argv);
 	}
-	end_as(stand_for(fd, signalfd(-1, &signals, SFD_CLOEXEC), argv[1]), &signals);
+	end_as(stand_for(child, fd, signalfd(-1, &signals, SFD_CLOEXEC), argv[1]), &signals);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import functools
 import hashlib
 import importlib.util
@@ -24,6 +25,7 @@ from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.locks import Held, Lock, held
+from tidemark.steps import forkserver
 from tidemark.steps.forkserver import NAME_VARIABLE, SCRIPTS_VARIABLE
 
 if TYPE_CHECKING:
@@ -103,7 +105,8 @@ def prepare_jobs(scripts: Path, results: Path, workflow: Any) -> None:
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     # What Snakemake deploys for a job, conda's Python say, is that job's own.
     own = workflow.deployment_settings.deployment_method
-    os.environ[NAME_VARIABLE] = "" if own else f"tidemark-{uuid.uuid4().hex}"
+    os.environ[NAME_VARIABLE] = name = "" if own else f"tidemark-{uuid.uuid4().hex}"
+    atexit.register(forkserver.end, name)
     os.environ[SCRIPTS_VARIABLE] = str(scripts)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 

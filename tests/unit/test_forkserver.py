@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,7 +56,6 @@ def owner() -> Iterator[subprocess.Popen[bytes]]:
 def server(tmp_path: Path, owner: subprocess.Popen[bytes]) -> Iterator[Server]:
     environment = _environment(tmp_path, owner.pid)
     with _serve(environment) as process:
-        _wait_until(lambda: _listens(environment[NAME_VARIABLE]))
         yield Server(process, environment)
         process.kill()
 
@@ -74,9 +75,14 @@ def _environment(directory: Path, owner: int) -> dict[str, str]:
 
 
 def _serve(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    module = "tidemark.steps.forkserver"
-    command = [sys.executable, "-P", "-m", module, environment[NAME_VARIABLE]]
-    return subprocess.Popen(command, env=environment)
+    """Start a server as a client does, but wait for it as a parent."""
+    command = [sys.executable, "-P", "-m", "tidemark.steps.forkserver"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{environment[NAME_VARIABLE]}")
+        listener.listen()
+        number = listener.fileno()
+        redirect = f"exec {shlex.join(command)}" + (f" 3<&{number}-" if number != 3 else "")
+        return subprocess.Popen(["bash", "-c", redirect], env=environment, pass_fds=[number])
 
 
 def _listens(name: str) -> bool:
@@ -201,9 +207,32 @@ def test_where_the_server_is_killed_the_client_says_so(server: Server, tmp_path:
     os.close(child)
 
 
-def test_of_two_servers_of_a_name_one_remains(server: Server) -> None:
-    assert _serve(server.environment).wait(PATIENCE) == 0
-    assert server.process.poll() is None
+def test_an_owner_ends_its_server_and_waits_for_it(tmp_path: Path) -> None:
+    owner = (
+        "import os, subprocess, sys; from tidemark.steps.forkserver import end;"
+        f"os.environ['{OWNER_VARIABLE}'] = str(os.getpid());"
+        f"subprocess.run(['{STEP}', sys.argv[1]]); subprocess.run(['{STEP}', sys.argv[1]]);"
+        f"end(os.environ['{NAME_VARIABLE}']);"
+        f"print(sys.argv[2] in open('/proc/net/unix').read())"
+    )
+    environment = _environment(tmp_path, 0)
+    script = _script(tmp_path, "import os; print(os.getppid(), flush=True)")
+    command = [sys.executable, "-c", owner, str(script), environment[NAME_VARIABLE]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    asked, served, left = done.stdout.split()
+    assert asked != served
+    assert left == "False"
+
+
+def test_a_server_that_cannot_begin_is_done_without(tmp_path: Path) -> None:
+    environment = _environment(tmp_path, 0)
+    (tmp_path / "scripts" / "loaded.py").write_text("raise SystemExit")
+    command = [STEP, str(_script(tmp_path, "print('done')"))]
+    runs = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [run.communicate()[0] for run in runs] == ["done\n"] * 3
 
 
 def test_without_a_server_a_client_is_a_python_and_starts_one(

@@ -1,9 +1,10 @@
 """A fork server: it has loaded what the scripts of steps need, and forks to run one.
 
-usage: python -m tidemark.steps.forkserver NAME
+usage: python -m tidemark.steps.forkserver
 
-NAME is that of the abstract socket (unix(7)) on which native/step.c asks, where the request is
-described. The server ends with the process that owns the run; its children go on until they end.
+Descriptor 3 is the socket on which native/step.c asks, where the request is described. The server
+ends with the process that owns the run, or before, when that one says so (:func:`end`); its
+children go on until they end.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ _REQUEST = struct.Struct("=II")
 _ANSWER = struct.Struct("=i")
 _CREDENTIALS = struct.Struct("=iII")
 _DESCRIPTORS = 4
+_LISTENER = 3
 _PATIENCE = 5.0
-"""Seconds for a request to come in: a client sends all of it at once."""
+"""Seconds for a request to come in, which a client sends at once; and for a server to end."""
 
 
 class _Request(NamedTuple):
@@ -48,18 +50,22 @@ class _Request(NamedTuple):
 
 
 def main() -> None:
-    """Serve until the owner ends; at once where another server has the name."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        try:
-            listener.bind(f"\0{sys.argv[1]}")
-            owner = os.pidfd_open(int(os.environ[OWNER_VARIABLE]))
-        except (OSError, KeyError):
-            return
-        listener.listen(64)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # they are the children's, and the owner's
+    """Serve until the owner ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are the children's, and the owner's
+    owner = int(os.environ[OWNER_VARIABLE])
+    with suppress(ProcessLookupError), socket.socket(fileno=_LISTENER) as listener:
+        alive = os.pidfd_open(owner)
         _load(Path(os.environ[SCRIPTS_VARIABLE]))
-        _Server(listener, owner).serve()
+        _Server(listener, owner, alive).serve()
+
+
+def end(name: str) -> None:
+    """End the server of this process, if there is one, and wait until it has."""
+    with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+        server.settimeout(_PATIENCE)
+        server.connect(f"\0{name}")
+        server.recv(1)
 
 
 def _load(scripts: Path) -> None:
@@ -73,28 +79,34 @@ def _load(scripts: Path) -> None:
 class _Server:
     """Accepts, forks, and tells clients what became of their children."""
 
-    def __init__(self, listener: socket.socket, owner: int) -> None:
-        self._listener, self._owner = listener, owner
+    def __init__(self, listener: socket.socket, owner: int, alive: int) -> None:
+        self._listener, self._owner, self._alive = listener, owner, alive
+        self._until_the_end: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
 
     def serve(self) -> None:
         """Return when the owner has ended, and then all children."""
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._owner, selectors.EVENT_READ, self._close)
+        self._selector.register(self._alive, selectors.EVENT_READ, self._close)
         while self._selector.get_map():
             for key, _ in self._selector.select():
                 if self._selector.get_map().get(key.fd) is key:  # no call before it ended it
                     key.data(key.fd)
 
     def _close(self, _: int) -> None:
-        self._selector.unregister(self._owner)
+        self._selector.unregister(self._alive)
         self._selector.unregister(self._listener)
         self._listener.close()
 
     def _accept(self, _: int) -> None:
         client, _ = self._listener.accept()
-        request = _receive(client) if _is_ours(client) else None
+        pid, user = _peer(client)
+        if pid == self._owner:
+            self._until_the_end.append(client)
+            self._close(self._alive)
+            return
+        request = _receive(client) if user == os.geteuid() else None
         if request is None:
             client.close()
             return
@@ -130,10 +142,11 @@ class _Server:
             client.send(_ANSWER.pack(number))
 
 
-def _is_ours(client: socket.socket) -> bool:
+def _peer(client: socket.socket) -> tuple[int, int]:
+    """Return the process and the user of a client."""
     found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(found)
-    return bool(user == os.geteuid())
+    pid, user, _ = _CREDENTIALS.unpack(found)
+    return pid, user
 
 
 def _receive(client: socket.socket) -> _Request | None:
