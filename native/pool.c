@@ -1,19 +1,22 @@
 /*
  * Threads that share the work of a call with the thread that makes it.
  *
- * Nobody waits for a thread to wake up: one that comes late finds that nothing is left. So a pool
- * without threads, as that of a child after fork(2), does no harm.
+ * Nobody waits for a thread to wake up: one that comes late finds that nothing is left. In a child
+ * after fork(2) there are none, and a lock may be held for ever by one that is not there: the child
+ * works alone, and asks for no lock.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "internal.h"
 #include "pool.h"
 
 struct tm_pool {
+	pid_t maker;		/* the process whose threads they are */
 	pthread_mutex_t asking; /* held by who has work to share */
 	unsigned size;		/* threads that there may be */
 	bool started;
@@ -35,6 +38,7 @@ int tm_pool_create(unsigned threads, struct tm_pool **ret, struct tm_error *erro
 
 	if (!pool)
 		return tm_fail(error, TM_MEMORY, "make a pool of threads");
+	pool->maker = getpid();
 	pool->size = threads;
 	pool->asker = -1;
 	pthread_mutex_init(&pool->asking, NULL);
@@ -48,6 +52,10 @@ void tm_pool_destroy(struct tm_pool *pool)
 {
 	if (!pool)
 		return;
+	if (pool->maker != getpid()) {
+		free(pool);
+		return;
+	}
 	pthread_mutex_lock(&pool->lock);
 	pool->closing = true;
 	pthread_cond_broadcast(&pool->changed);
@@ -143,7 +151,8 @@ static void take_back(struct tm_pool *pool)
 
 void tm_pool_share(struct tm_pool *pool, void (*work)(void *context), void *context)
 {
-	if (!pool || pool->size == 0 || pthread_mutex_trylock(&pool->asking) != 0) {
+	if (!pool || pool->size == 0 || pool->maker != getpid() ||
+	    pthread_mutex_trylock(&pool->asking) != 0) {
 		work(context);
 		return;
 	}

@@ -73,6 +73,7 @@ static void does_without_threads_after_a_fork(struct tm_pool *pool)
 
 	if (child == 0) {
 		share_pieces(pool);
+		tm_pool_destroy(pool);
 		_exit(0);
 	}
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
