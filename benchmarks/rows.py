@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from subjects import kept, peer, target, workload
+from subjects import DISK, MEMORY, kept, peer, target, workload
 from timing import timed
 
 from tidemark.image.check import check_image
@@ -30,8 +30,9 @@ def window(options: Options, pairs: int) -> Iterator[Sample]:
     """Measure the frozen window of a checkpoint; stop, bare scan and memcpy of as many pages."""
     shape = (options["mib"], options["processes"], options["share"])
     words, tracker = [*shape, options.get("pattern", "strided")], options.get("tracker", "uffd-wp")
-    with kept(words, tracker) as ours, peer("window", *shape) as bare:
+    with kept(words, tracker, _place(options)) as ours, peer("window", *shape) as bare:
         ours.taker.take()
+        os.sync()
         for _ in range(3):  # memory is there, and both are warm
             ours.step()
             bare.ask()
@@ -68,14 +69,15 @@ def scale(options: Options, pairs: int) -> Iterator[Sample]:
     small, large, pages = options["small_mib"], options["large_mib"], options["pages"]
     shapes = [(mib, 1, pages / (mib << 8), "strided") for mib in (large, small)]
     with (
-        kept(shapes[0]) as big,
+        kept(shapes[0], place=_place(options)) as big,
         peer("window", *shapes[0][:3]) as big_bare,
-        kept(shapes[1]) as little,
+        kept(shapes[1], place=_place(options)) as little,
         peer("window", *shapes[1][:3]) as little_bare,
     ):
         for subject in (big, little):
             subject.taker.take()
             subject.step()
+        os.sync()
         for _ in range(pairs):
             above, below = big.step(), little.step()
             yield {
@@ -194,6 +196,10 @@ def memory(options: Options, pairs: int) -> Iterator[Sample]:
         for _ in range(pairs):
             ours.step()
             yield {"ours": _status(ours.keeper, "RssAnon"), "peer": allowed}
+
+
+def _place(options: Options) -> Path:
+    return DISK if options.get("on_disk") else MEMORY
 
 
 def _merged(live: Live, views: Views) -> Bitmap:

@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 PEERS = Path("build/peers", platform.node())
 """Each node has its own: they are compiled for its processor."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory is what is measured
+DISK = Path("build")
+"""Where checkpoints go that memory does not hold beside their subject and its peer."""
 
 
 class Program:
@@ -118,9 +120,11 @@ def workload(pid: int, tracker: str = "uffd-wp") -> Workload:
 
 
 @contextmanager
-def kept(words: Sequence[str | int | float], tracker: str = "uffd-wp") -> Iterator[Kept]:
-    """Keep a target, and give it back without a checkpoint taken yet."""
-    directory = Path(tempfile.mkdtemp(prefix="tidemark-bench-", dir=MEMORY))
+def kept(
+    words: Sequence[str | int | float], tracker: str = "uffd-wp", place: Path = MEMORY
+) -> Iterator[Kept]:
+    """Keep a target, and give it back without a checkpoint taken yet; they go to ``place``."""
+    directory = Path(tempfile.mkdtemp(prefix="tidemark-bench-", dir=place)).absolute()
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     try:
         with target(*words) as program:
