@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 PEERS = Path("build/peers", platform.node())
 """Each node has its own: they are compiled for its processor."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory is what is measured
+MOST_COPIED = 2 << 30
+"""Bytes of memory for the copies of a checkpoint: one in full of 8 GiB is written frozen."""
 DISK = Path("build")
 """Where checkpoints go that memory does not hold beside their subject and its peer."""
 
@@ -136,6 +138,6 @@ def kept(
                 connect(directory / "keeper" / KEEPER_JSON) as client,
                 Series(directory / "series") as series,
             ):
-                yield Kept(program, directory, Taker(client, series, 1 << 40), found["pid"])
+                yield Kept(program, directory, Taker(client, series, MOST_COPIED), found["pid"])
     finally:
         shutil.rmtree(directory)

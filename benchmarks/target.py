@@ -34,7 +34,7 @@ def written(pages: int, share: float, pattern: str) -> list[int]:
         length = max(1, count // RUNS)
         starts = range(0, pages, max(1, pages // RUNS))
         return [page for start in starts for page in range(start, min(start + length, pages))]
-    return list(range(0, pages, max(1, int(1 / share))))
+    return list(range(0, pages, max(1, int(1 / share))))[:count]
 
 
 def asked() -> Iterator[int]:
