@@ -30,8 +30,8 @@ def lacking() -> str | None:
     done = subprocess.run(["criu", "check"], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None
-    said = (done.stdout + done.stderr).strip().splitlines()[-1]
-    return f"the CRIU that is installed here fails its own check ({said})"
+    said = [line for line in done.stderr.splitlines() if "Error" in line] or ["no reason given"]
+    return f"the CRIU that is installed here fails its own check ({said[0].strip()})"
 
 
 def criu(options: dict[str, Any], pairs: int) -> Iterator[Sample]:

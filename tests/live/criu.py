@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import criu_peer
 from system import PAGE, is_alive, kill, wait_until
 
 from tidemark.image.pagemap import Kind, read_pagemap, write_pagemap
@@ -32,14 +33,7 @@ def lacking() -> str | None:
     """Return why CRIU cannot be used here; None where it can."""
     if os.geteuid() != 0:
         return "only root can have CRIU dump"
-    for program in ("criu", "crit"):
-        if shutil.which(program) is None:
-            return f"{program} is not installed"
-    checked = subprocess.run(["criu", "check"], capture_output=True, text=True, check=False)
-    if checked.returncode == 0:
-        return None
-    said = [line for line in checked.stderr.splitlines() if "Error" in line] or ["no reason given"]
-    return f"`criu check` fails: {said[0].strip()}"
+    return criu_peer.lacking()
 
 
 def compile_program(directory: Path) -> Path:
