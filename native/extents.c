@@ -10,8 +10,7 @@
 
 enum { BUFFER_BYTES = 1 << 16 };
 
-/* The first extent that ends after `page`. */
-static size_t find_extent(const struct tm_source *source, uint64_t page)
+size_t tm_extent_find(const struct tm_source *source, uint64_t page)
 {
 	size_t low = 0, high = source->count;
 
@@ -32,7 +31,7 @@ int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count,
 	uint64_t size = tm_page_size();
 	uint64_t end = page + count;
 
-	for (size_t i = find_extent(source, page); page < end; i++) {
+	for (size_t i = tm_extent_find(source, page); page < end; i++) {
 		const struct tm_extent *extent = i < source->count ? &source->extents[i] : NULL;
 		uint64_t start = extent && extent->page < end ? extent->page : end;
 		uint64_t piece;
@@ -104,7 +103,7 @@ static int transfer_run(const struct tm_source *source, struct tm_run run, int o
 {
 	uint64_t size = tm_page_size(), end = run.first + run.count;
 
-	for (size_t i = find_extent(source, run.first); i < source->count; i++) {
+	for (size_t i = tm_extent_find(source, run.first); i < source->count; i++) {
 		const struct tm_extent *extent = &source->extents[i];
 		uint64_t first = extent->page > run.first ? extent->page : run.first;
 		uint64_t stop = extent->page + extent->count;

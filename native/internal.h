@@ -161,6 +161,9 @@ int tm_bitmap_mark(struct tm_bitmap *bitmap, uint64_t page, struct tm_error *err
 int tm_view_set(const struct tm_view *view, uint64_t start, uint64_t end, struct tm_bitmap *bitmap,
 		struct tm_error *error);
 
+/* The first extent that ends after `page`; the number of extents where there is none. */
+size_t tm_extent_find(const struct tm_source *source, uint64_t page);
+
 struct tm_page_query {
 	uint64_t flags;
 	uint64_t mask;	   /* categories that a page must have */

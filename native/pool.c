@@ -104,6 +104,7 @@ static void start(struct tm_pool *pool)
 	pool->started = true;
 	/* The process's signals are for the threads that wait for them. */
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* of its own doing: while it is blocked it kills the process */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (pool->count < pool->size &&
 	       pthread_create(&pool->threads[pool->count], NULL, help, pool) == 0)

@@ -6,6 +6,7 @@
 #include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -94,6 +95,25 @@ int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error)
 	return TM_OK;
 }
 
+int tm_process_has_pinned(int pid, bool *ret, struct tm_error *error)
+{
+	TM_CLEANUP(tm_close) int fd = -1;
+	char text[2048];
+	const char *found;
+	int code = tm_open_proc(pid, "status", O_RDONLY, &fd, error);
+	ssize_t size;
+
+	if (code != TM_OK)
+		return code;
+	size = read(fd, text, sizeof(text) - 1);
+	if (size < 0)
+		return tm_fail_on(error, pid, "read the status of a process");
+	text[size] = '\0';
+	found = strstr(text, "\nVmPin:");
+	*ret = found && strtoull(found + strlen("\nVmPin:"), NULL, 10) > 0;
+	return TM_OK;
+}
+
 /* False where the file was closed meanwhile, or the entry is none. */
 static bool look_at(DIR *directory, const char *name, struct tm_open_file *ret)
 {
@@ -105,6 +125,9 @@ static bool look_at(DIR *directory, const char *name, struct tm_open_file *ret)
 	ret->device_major = major(status.st_dev);
 	ret->device_minor = minor(status.st_dev);
 	ret->inode = status.st_ino;
+	ret->mode = status.st_mode;
+	ret->represented_major = major(status.st_rdev);
+	ret->represented_minor = minor(status.st_rdev);
 	return true;
 }
 

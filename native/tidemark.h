@@ -210,10 +210,34 @@ int tm_thread_holds_locks(int tid, bool *ret, struct tm_error *error);
 /* Whether a thread that stands is within a system call that changes mappings: /proc/TID/syscall. */
 int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error);
 
+/*
+ * Whether a thread may hold pages pinned now, of which the content comes later: it runs, or sleeps
+ * in a call that is not known to leave pages alone. TM_GONE where it has ended.
+ */
+int tm_thread_may_pin(int tid, bool *ret, struct tm_error *error);
+
+/* A thread that is within process_vm_writev(2), to process `target` as that thread numbers it. */
+struct tm_caller {
+	int tid;
+	int target;
+};
+
+/*
+ * Lists such threads of all processes: `count` of them, of which `ret` takes the first `capacity`.
+ * One that has a processor, or waits for one, cannot be told from others.
+ */
+int tm_find_callers(size_t capacity, struct tm_caller *ret, size_t *count, struct tm_error *error);
+
+/* Whether pages of a process are accounted for as pinned: VmPin of /proc/PID/status. */
+int tm_process_has_pinned(int pid, bool *ret, struct tm_error *error);
+
 struct tm_open_file {
 	int number;
+	uint32_t mode; /* as st_mode of stat(2) */
 	uint32_t device_major;
 	uint32_t device_minor;
+	uint32_t represented_major; /* of a device: st_rdev */
+	uint32_t represented_minor;
 	uint64_t inode;
 };
 
@@ -407,6 +431,17 @@ struct tm_window {
 /* Copies the pages that `which` selects to `out`, packed. TM_SHORT: the object ends before. */
 int tm_window_copy(const struct tm_window *window, const struct tm_bitmap *which,
 		   unsigned char *out, struct tm_error *error);
+/*
+ * Adds to `differs` the selected pages that are not as `source` has them, whose extents name files
+ * by their place in `files`: all of them mapped. A page that cannot be read differs, be it cut off.
+ * The threads of the source's pool share in it.
+ */
+int tm_window_compare(const struct tm_window *live, const struct tm_bitmap *which,
+		      const struct tm_source *source, const struct tm_window *files,
+		      size_t file_count, struct tm_bitmap *differs, struct tm_error *error);
+/* Has the kernel read what the extents of such a source name, and enter it in the page table. */
+int tm_files_touch(const struct tm_source *source, const struct tm_window *files, size_t file_count,
+		   struct tm_error *error);
 /* Has the kernel enter the selected pages in the page table, so that copying them is quick. */
 int tm_window_touch(const struct tm_window *window, const struct tm_bitmap *which,
 		    struct tm_error *error);

@@ -89,7 +89,7 @@ static int work_on(const struct tm_walk *walk, struct tm_block *block, unsigned 
 	size_t size = tm_page_size();
 	unsigned char *data = walk->packed ? walk->packed + block->done * size : buffer;
 	unsigned char *other = buffer + TM_BLOCK_PAGES * size;
-	int code = read_pages(walk->source, block, data, error);
+	int code = walk->in_place ? TM_OK : read_pages(walk->source, block, data, error);
 
 	if (code == TM_OK && walk->other)
 		code = read_pages(walk->other, block, other, error);

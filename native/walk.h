@@ -24,6 +24,7 @@ struct tm_walk {
 	const struct tm_source *other; /* NULL where one source is enough */
 	const struct tm_bitmap *which;
 	struct tm_bitmap *found; /* takes the pages that the work has found; may be NULL */
+	bool in_place;		 /* nothing is read: the work knows where the pages are */
 	unsigned char *packed;	 /* where the content goes; NULL for a buffer of each thread */
 	/* Is called by several threads, for one block each; NULL where reading is all. */
 	int (*work)(struct tm_block *block, void *context, struct tm_error *error);

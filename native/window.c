@@ -5,22 +5,10 @@
  * reported as an error.
  */
 #define _GNU_SOURCE
-#include <setjmp.h>
-#include <signal.h>
 #include <string.h>
 
+#include "guard.h"
 #include "internal.h"
-
-/* Where a thread goes on after a SIGBUS: a signal handler can be told in no other way. */
-static _Thread_local sigjmp_buf *rescue;
-
-static void on_bus(int number)
-{
-	if (rescue)
-		siglongjmp(*rescue, 1);
-	signal(number, SIG_DFL);
-	raise(number);
-}
 
 struct visit {
 	const struct tm_window *window;
@@ -58,23 +46,28 @@ static bool visit_all(struct visit *visit)
 static bool visit_guarded(struct visit *visit)
 {
 	sigjmp_buf jump;
+	bool whole;
 
-	if (sigsetjmp(jump, 1) != 0)
+	if (sigsetjmp(jump, 0) != 0) {
+		tm_rescue = NULL;
 		return false;
-	rescue = &jump;
-	return visit_all(visit);
+	}
+	tm_rescue = &jump;
+	whole = visit_all(visit);
+	tm_rescue = NULL;
+	return whole;
 }
 
 static int guarded(struct visit *visit, struct tm_error *error)
 {
-	struct sigaction ours = {.sa_handler = on_bus}, before;
+	struct tm_guard guard;
+	int code = tm_guard_begin(&guard, error);
 	bool whole;
 
-	if (sigaction(SIGBUS, &ours, &before) != 0)
-		return tm_fail(error, TM_SYSTEM, "guard against the end of an object");
+	if (code != TM_OK)
+		return code;
 	whole = visit_guarded(visit);
-	rescue = NULL;
-	sigaction(SIGBUS, &before, NULL);
+	tm_guard_end(&guard);
 	return whole ? TM_OK : tm_fail(error, TM_SHORT, "read an object that is shorter by now");
 }
 

@@ -73,9 +73,79 @@ static void says_that_an_object_was_cut_off(void)
 	close(fd);
 }
 
+/* A file of pages that are packed: those of `window` from page 3 on, the third of them another. */
+static struct tm_window packed(const struct tm_window *window)
+{
+	size_t size = tm_page_size();
+	struct tm_window file = {.pages = 4};
+	unsigned char *memory = aligned_alloc(size, 4 * size);
+
+	memcpy(memory, window->memory + 3 * size, 4 * size);
+	memory[3 * size - 1] ^= 1;
+	file.memory = memory;
+	return file;
+}
+
+/* Pages 3 to 6 are in file 2; of page 8 the file says nothing, and of page 9 there is no file. */
+static void compares_pages_where_they_are(void)
+{
+	int fd;
+	size_t size = tm_page_size();
+	struct tm_window window = {.memory = file(&fd), .pages = PAGES};
+	struct tm_window files[3] = {{.pages = 0}, {.pages = 0}, packed(&window)};
+	const struct tm_extent extents[] = {{.page = 3, .count = 4, .offset = 0, .fd = 2},
+					    {.page = 8, .count = 1, .offset = 4 * size, .fd = 2},
+					    {.page = 9, .count = 1, .offset = 0, .fd = 7}};
+	struct tm_source source = {.extents = extents, .count = 3};
+	struct tm_bitmap *which = tm_bitmap_create(PAGES);
+	struct tm_bitmap *differs = tm_bitmap_create(PAGES);
+	struct tm_error error;
+
+	CHECK(tm_bitmap_set(which, 3, 7) == TM_OK);
+	CHECK_OK(tm_files_touch(&source, files, 3, &error));
+	memset((void *)(window.memory + 7 * size), 0, size); /* page 7 is in no extent, and zero */
+	CHECK_OK(tm_window_compare(&window, which, &source, files, 3, differs, &error));
+	CHECK(tm_bitmap_count(differs) == 3 && tm_bitmap_test(differs, 5));
+	CHECK(tm_bitmap_test(differs, 8) && tm_bitmap_test(differs, 9));
+	munmap((void *)window.memory, PAGES * size);
+	free((void *)files[2].memory);
+	tm_bitmap_destroy(which);
+	tm_bitmap_destroy(differs);
+	close(fd);
+}
+
+/* What is cut off while it is compared, in whichever thread, differs, and ends nothing. */
+static void says_of_pages_that_were_cut_off_that_they_differ(void)
+{
+	int fd;
+	size_t size = tm_page_size();
+	struct tm_window window = {.memory = file(&fd), .pages = PAGES};
+	struct tm_window files[1] = {window};
+	const struct tm_extent extent = {.page = 0, .count = PAGES, .offset = 0, .fd = 0};
+	struct tm_source source = {.extents = &extent, .count = 1};
+	struct tm_bitmap *which = tm_bitmap_create(PAGES);
+	struct tm_bitmap *differs = tm_bitmap_create(PAGES);
+	struct tm_pool *pool;
+	struct tm_error error;
+
+	CHECK_OK(tm_pool_create(3, &pool, &error));
+	source.pool = pool;
+	CHECK(tm_bitmap_set(which, 0, PAGES) == TM_OK && ftruncate(fd, 3 * size) == 0);
+	CHECK_OK(tm_files_touch(&source, files, 1, &error));
+	CHECK_OK(tm_window_compare(&window, which, &source, files, 1, differs, &error));
+	CHECK(tm_bitmap_count(differs) == PAGES - 3 && !tm_bitmap_test(differs, 2));
+	tm_pool_destroy(pool);
+	munmap((void *)window.memory, PAGES * size);
+	tm_bitmap_destroy(which);
+	tm_bitmap_destroy(differs);
+	close(fd);
+}
+
 int main(void)
 {
 	copies_what_is_selected();
 	says_that_an_object_was_cut_off();
+	compares_pages_where_they_are();
+	says_of_pages_that_were_cut_off_that_they_differ();
 	return 0;
 }

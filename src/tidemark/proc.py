@@ -143,3 +143,16 @@ def descriptor_flags(tid: int, number: int) -> int:
         if line.startswith("flags:"):
             return int(line.split()[1], 8)
     return os.O_RDWR
+
+
+def waiting_descriptors(tid: int, number: int) -> int | None:
+    """Return how many descriptors wait in a Unix socket, sent and not received.
+
+    None for another file, and where the kernel does not tell (before Linux 5.14).
+    """
+    try:
+        text = _read(f"/proc/{tid}/fdinfo/{number}")
+    except OSError:
+        return None
+    _, found, rest = text.partition("scm_fds:")
+    return int(rest.split(maxsplit=1)[0]) if found else None

@@ -8,11 +8,16 @@ from tidemark.native.library import NativeError, check, ffi, lib, new_error
 
 
 class OpenFile(NamedTuple):
-    """A file that a process has open: its descriptor there, its device and its inode."""
+    """A file that a process has open: its descriptor there, its device, its inode and its mode.
+
+    ``represents``: of a device file, the numbers of the device.
+    """
 
     number: int
     device: tuple[int, int]
     inode: int
+    mode: int
+    represents: tuple[int, int]
 
 
 def die_with_parent(signal: int) -> None:
@@ -80,6 +85,45 @@ def changes_mappings(tid: int) -> bool:
     return bool(changes[0])
 
 
+def has_pinned(pid: int) -> bool:
+    """Return whether pages of a process are accounted for as pinned (VmPin).
+
+    :raises ProcessGoneError: when it has ended
+    """
+    error = new_error()
+    pinned = ffi.new("bool *")
+    check(lib.tm_process_has_pinned(pid, pinned, error), error)
+    return bool(pinned[0])
+
+
+def may_pin(tid: int) -> bool:
+    """Return whether a thread may hold pages pinned now, of which the content comes later.
+
+    :raises ProcessGoneError: when it has ended
+    """
+    error = new_error()
+    pins = ffi.new("bool *")
+    check(lib.tm_thread_may_pin(tid, pins, error), error)
+    return bool(pins[0])
+
+
+class Caller(NamedTuple):
+    """A thread within process_vm_writev(2), and its target as it is numbered where that lives."""
+
+    tid: int
+    target: int
+
+
+def find_callers() -> list[Caller]:
+    """Return the threads of this machine that are within process_vm_writev(2), and sleep."""
+    capacity = 64
+    listed = ffi.new("struct tm_caller[]", capacity)
+    count = ffi.new("size_t *")
+    error = new_error()
+    check(lib.tm_find_callers(capacity, listed, count, error), error)
+    return [Caller(c.tid, c.target) for c in ffi.unpack(listed, min(count[0], capacity))]
+
+
 def open_files(tid: int) -> list[OpenFile]:
     """Return what a thread has open; nothing when that is forbidden, or the thread is gone."""
     capacity = 64
@@ -97,4 +141,6 @@ def open_files(tid: int) -> list[OpenFile]:
 
 
 def _open_file(raw: Any) -> OpenFile:
-    return OpenFile(raw.number, (raw.device_major, raw.device_minor), raw.inode)
+    device = raw.device_major, raw.device_minor
+    represents = raw.represented_major, raw.represented_minor
+    return OpenFile(raw.number, device, raw.inode, raw.mode, represents)
