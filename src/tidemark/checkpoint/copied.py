@@ -61,6 +61,7 @@ def check_copied(bitmaps: pb.BitmapSet, copied: Copied, chain: Chain | None) -> 
         missing = get_bitmap(region.used) - copied.pages[region.number]
         if chain is not None and region.known and region.number in chain.regions():
             moved = get_bitmap(region.dirty) | get_bitmap(region.suspect)
+            moved -= get_bitmap(region.same)
             missing -= chain.content(region.number) - moved
         if missing:
             raise UncopiedError(

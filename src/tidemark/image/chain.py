@@ -103,6 +103,8 @@ class Chain:
     for, and only those that hold some of its pages. What pages hold is checked by
     :func:`tidemark.image.check.check_image`, not here.
 
+    ``opened``: the descriptors of the pages files that the sources of its regions read.
+
     :param later: open it only when it is asked for something
     :raises ImageError: see :func:`open_images`
     """
@@ -112,6 +114,7 @@ class Chain:
         self._regions: dict[int, ChainRegion] = {}
         self._read: dict[int, tuple[Bitmap, list[_Layer]]] = {}
         self._descriptors = ExitStack()
+        self.opened: list[int] = []
         if not later:
             _ = self.images
 
@@ -134,6 +137,7 @@ class Chain:
     def close(self) -> None:
         """Close all files. The sources of all regions end with that."""
         self._regions.clear()
+        self.opened.clear()
         self._descriptors.close()
 
     def regions(self) -> tuple[int, ...]:
@@ -203,6 +207,7 @@ class Chain:
     def _open(self, path: Path, pages: int) -> int:
         descriptor = _open_many(path)
         self._descriptors.callback(os.close, descriptor)
+        self.opened.append(descriptor)
         if os.fstat(descriptor).st_size != pages * PAGE_SIZE:
             raise ImageError(f"{path} changed while it was opened; try again")
         return descriptor

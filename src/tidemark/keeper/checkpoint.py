@@ -12,6 +12,7 @@ from tidemark.errors import KeeperError, WorkloadError
 from tidemark.keeper import suspicion
 from tidemark.keeper.copies import Copies
 from tidemark.keeper.early import Early
+from tidemark.keeper.inplace import Compared, InPlace
 from tidemark.keeper.quantum import describe_ending
 from tidemark.keeper.snapshot import Snapshot, flat
 from tidemark.native.bitmap import Bitmap
@@ -40,6 +41,7 @@ class Checkpoints:
         self._live = live
         self._copies = Copies()
         self._early = Early(live, self._copies)
+        self._in_place = InPlace(self._copies, self._early)
         self._client: object | None = None  # who writes the last one
         self._held: Snapshot | None = None  # what he reads from the workload, which stands
         self._unsaved: dict[Identity, Bitmap] = {}
@@ -97,13 +99,15 @@ class Checkpoints:
         """Copy what can be while the workload runs, and have at hand what the rest will need."""
         self._copies.begin()
         self._early.begin()
+        tracking = self._live.tracking
         with suppress(OSError):
             self._early.copy(full=full, most=most)
             rest = self._touch_written() * 5 // 4
-            if self._live.tracker == suspicion.CONTENT or (full and not self._early.layers):
-                rest = sum(len(region.data) for region in self._live.tracking.in_order())
+            if full and not self._early.layers:
+                rest = sum(len(region.data) for region in tracking.in_order())
             if self._copies.taken + rest <= most:
                 self._copies.prepare(rest + _SPARE_PAGES)
+        self._in_place.prepare(None if full else self._parent, tracking.doubtful())
 
     def _touch_written(self) -> int:
         """Have what was written so far in our page table; return how many pages that is."""
@@ -126,16 +130,29 @@ class Checkpoints:
         snapshot = Snapshot(live.tree, live.tracking, present=False)
         try:
             self._note_unsaved(snapshot)
+            compared = self._compare(snapshot, full=full)
             wanted = {
-                found.region.number: found.data if full or not found.known else found.moved
+                found.region.number: found.data
+                if full or not found.known
+                else found.moved - compared[found.region.number].same
                 for found in snapshot.found
             }
             if sum(map(len, wanted.values())) > most:
-                return self._hold(snapshot)
-            return self._copy(snapshot, wanted, most=most)
+                return self._hold(snapshot, compared)
+            return self._copy(snapshot, wanted, compared)
         except BaseException:
             snapshot.close()
             raise
+        finally:
+            self._in_place.end()
+
+    def _compare(self, snapshot: Snapshot, *, full: bool) -> dict[int, Compared]:
+        sources = snapshot.sources()
+        return {
+            number: self._in_place.compare(found, sources[number], full=full)
+            for found in snapshot.found
+            if (number := found.region.number)
+        }
 
     def _note_unsaved(self, snapshot: Snapshot) -> None:
         """Remember what is told now, and what was told before of regions that still are there."""
@@ -155,27 +172,26 @@ class Checkpoints:
         if self._live.tree.frozen:
             self._thaw()
 
-    def _hold(self, snapshot: Snapshot) -> Answer:
-        scan = snapshot.examine(snapshot.sources())
+    def _hold(self, snapshot: Snapshot, compared: dict[int, Compared]) -> Answer:
+        self._live.tracking.note_calls(self._live.tree)
+        scan = snapshot.examine(snapshot.sources(), compared)
         regions, descriptors = snapshot.readings()
         self._held = snapshot
         return self._answer(scan, snapshot.layout(), regions, held=True), descriptors
 
-    def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap], *, most: int) -> Answer:
-        late = self._not_copied(snapshot, wanted)
-        if self._copies.taken + sum(map(len, late.values())) > most:
-            late = wanted
-            self._copies.begin()
-            self._early.begin()
+    def _copy(
+        self, snapshot: Snapshot, wanted: dict[int, Bitmap], compared: dict[int, Compared]
+    ) -> Answer:
+        late = {number: pages - compared[number].copied for number, pages in wanted.items()}
         layers = self._copy_late(snapshot, late)
         self._live.tracking.clear(self._live.tree)
         layout = snapshot.layout()
-        self._thaw()
-        stood = time.monotonic() - self._stood_since
+        stood = self._thaw()
         snapshot.close()
         descriptor = self._copies.descriptor
         scan = snapshot.examine(
-            {number: Source.layered(each, descriptor) for number, each in layers.items()}
+            {number: Source.layered(each, descriptor) for number, each in layers.items()},
+            compared,
         )
         regions = [
             {"number": number, "layers": [[layer.offset, flat(layer.pages)] for layer in each]}
@@ -183,17 +199,6 @@ class Checkpoints:
         ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
         return answer, [descriptor]
-
-    def _not_copied(self, snapshot: Snapshot, wanted: dict[int, Bitmap]) -> dict[int, Bitmap]:
-        """Return, by region, the pages that are still to be copied of those ``wanted``."""
-        late = {}
-        for found in snapshot.found:
-            stale = found.recent.copy()
-            for suspects in found.suspicions.values():
-                stale |= suspects
-            number = found.region.number
-            late[number] = wanted[number] - self._early.valid(found.region, stale)
-        return late
 
     def _copy_late(self, snapshot: Snapshot, late: dict[int, Bitmap]) -> dict[int, list[Layer]]:
         """Copy pages while the workload stands; return, by region, where all copies are."""
@@ -266,12 +271,15 @@ class Checkpoints:
         self._held.close()
         self._held = None
         self._live.tracking.clear(self._live.tree)
-        self._thaw()
-        return {"frozen_seconds": time.monotonic() - self._stood_since}
+        return {"frozen_seconds": self._thaw()}
 
-    def _thaw(self) -> None:
+    def _thaw(self) -> float:
+        """Let the workload run; return for how many seconds it stood."""
         self._live.tracking.thawing()
         self._live.tree.thaw()
+        stood = time.monotonic() - self._stood_since
+        self._live.tracking.thawed(self._live.tree)
+        return stood
 
     def leave_all(self) -> None:
         """Let the workload run, whoever writes a checkpoint of it."""

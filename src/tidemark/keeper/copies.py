@@ -8,8 +8,11 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from tidemark.native.library import PAGE_SIZE
+from tidemark.native.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tidemark.native.bitmap import Bitmap
 
 KEPT_PAGES = (64 << 20) // PAGE_SIZE
@@ -73,6 +76,13 @@ class Copies:
                 source.copy(which, room)
             self._taken += len(which)
         return begin
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[Window]:
+        """Show the copies, for comparing with them."""
+        assert self._memory is not None  # noqa: S101 - something was copied
+        with Window.on(self._memory) as window:
+            yield window
 
     def end(self) -> None:
         """Give back what memory is beyond a modest amount."""

@@ -2,8 +2,11 @@
 
 The tracker tells what was written so far and forgets it, and then those pages are copied. One
 that is written while it is copied, or later, is told again when the workload stands, and copied
-again: so what is taken is the state at the freeze, and the workload stands for what it wrote
-during the copy, however much it had written before.
+again. What was pinned when the tracker forgot it is not told again when its content comes: so
+pages are copied when all that was pinned has its content (:mod:`grace`); where that cannot be
+known, each copy is compared with its page while the workload stands (:mod:`inplace`). So what is
+taken is the state at the freeze, and the workload stands for what it wrote during the copy,
+however much it had written before.
 
 This takes a tracker that tells and forgets in one breath: asynchronous write-protection.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tidemark.keeper.grace import has_passed
 from tidemark.keeper.spaces import ATOMIC
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, ShortReadError
@@ -44,10 +48,11 @@ class Early:
         self._copies = copies
         self.layers: dict[int, list[Layer]] = {}
         self._due: dict[int, Bitmap] = {}  # told, and not copied since
+        self._unsettled: dict[int, Bitmap] = {}
 
     def begin(self) -> None:
         """Forget what was copied for the last checkpoint."""
-        self.layers, self._due = {}, {}
+        self.layers, self._due, self._unsettled = {}, {}, {}
 
     def copy(self, *, full: bool, most: int) -> None:
         """Copy what was written so far, or all, for as long as it gets less; ``most`` pages.
@@ -62,21 +67,26 @@ class Early:
             if not pages or self._copies.taken + pages > most:
                 return
             self._copies.prepare(pages)
-            for region in self._live.tracking.in_order():
-                self._copy_region(region)
+            tree, tracking = self._live.tree, self._live.tracking
+            settled = has_passed(tree, pinned=tracking.has_pins(tree))
+            for region in tracking.in_order():
+                self._copy_region(region, settled=settled)
             if pages <= _FEW_PAGES or (before and pages > before // 2):
                 return
             before = pages
 
-    def valid(self, region: Region, stale: Bitmap) -> Bitmap:
-        """Return the pages of which the copy holds, as those ``stale`` were written since."""
+    def copied(self, region: Region) -> Bitmap:
+        """Return the pages of which there is a copy, and that were not told to be written since."""
         copied = Bitmap(region.pages)
         for layer in self.layers.get(region.number, ()):
             copied |= layer.pages
-        copied -= stale
         if region.number in self._due:
             copied -= self._due[region.number]
         return copied
+
+    def unsettled(self, region: Region) -> Bitmap:
+        """Return the pages whose copy may have been made before what was pinned had its content."""
+        return self._unsettled.get(region.number, Bitmap(0))
 
     def _find(self, *, full: bool) -> int:
         """Note what is due to be copied; return how many pages that is.
@@ -94,7 +104,7 @@ class Early:
             found += len(due)
         return found
 
-    def _copy_region(self, region: Region) -> None:
+    def _copy_region(self, region: Region, *, settled: bool) -> None:
         due = self._due[region.number]
         if region.descriptor is None or not due:
             return
@@ -107,6 +117,11 @@ class Early:
                 self._attend()
         self.layers.setdefault(region.number, []).append(Layer(done, offset))
         due -= done
+        unsettled = self._unsettled.setdefault(region.number, Bitmap(region.pages))
+        unsettled.grow(region.pages)
+        unsettled -= done
+        if not settled:
+            unsettled |= done
 
     def _attend(self) -> None:
         self._live.tracking.attend()

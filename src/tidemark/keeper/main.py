@@ -18,18 +18,20 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemark import proc
 from tidemark.errors import StorageError, TidemarkError
 from tidemark.files import write_json
-from tidemark.keeper.checkpoint import Checkpoints
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.keeper.live import Live
 from tidemark.keeper.loop import Ended
 from tidemark.keeper.server import Server
 from tidemark.keeper.session import Session
 from tidemark.workload import Workload
+
+if TYPE_CHECKING:
+    from tidemark.keeper.checkpoint import Checkpoints
 
 SOCKET_NAME = "keeper.sock"
 CHECKPOINTS = "checkpoints"
@@ -44,7 +46,7 @@ def _run(
     spare = mode in {CHECKPOINTS, JOB}
     live = Live(workload, directory, owner, outlives=spare, streams=streams)
     session = Session(live)
-    checkpoints = Checkpoints(live) if spare else None
+    checkpoints = _checkpoints(live) if spare else None
     server = Server(live, session, directory / SOCKET_NAME, checkpoints)
     try:
         session.begin()
@@ -77,6 +79,12 @@ def _run(
     finally:
         server.close()
         session.abandon(spare=spare)
+
+
+def _checkpoints(live: Live) -> Checkpoints:
+    from tidemark.keeper.checkpoint import Checkpoints  # epochs do without
+
+    return Checkpoints(live)
 
 
 def _announce(message: dict[str, Any]) -> None:

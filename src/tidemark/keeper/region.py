@@ -122,23 +122,29 @@ class Region:
             self.data = self.data | born
         return True
 
+    def sure(self) -> Bitmap:
+        """Return the data pages that were written in the epoch: what is told, and what is new."""
+        return (self.stored | (self.data - self.before)) & self.data
+
     def moved(self) -> Bitmap:
         """Return the data pages that may have changed in the epoch; all, where none was told."""
         if not self.examined:
             return self.data.copy()
-        moved = self.stored | (self.data - self.before)
+        moved = self.sure()
         for suspects in self.suspicions.values():
             moved |= suspects
         return moved & self.data
 
-    def examine(self, moved: Bitmap, source: Source) -> None:
+    def examine(self, moved: Bitmap, source: Source, zero: Bitmap | None = None) -> None:
         """Find out which of the pages ``moved`` are all zero: those at rest were looked at before.
 
         ``data`` must be as it was when these were told.
+
+        :param zero: where it is known, those of all ``moved`` that are; nothing is read then
         """
         self.zero -= moved
         self.zero &= self.data
-        self.zero |= source.zero(moved)
+        self.zero |= source.zero(moved) if zero is None else zero
         self.examined = True
 
     def window(self) -> Window | None:

@@ -114,6 +114,7 @@ class Session:
         self._live.tracking.thawing()
         stood = time.monotonic() - self._frozen_at
         self._live.tree.thaw()
+        self._live.tracking.thawed(self._live.tree)
         self._stood.append(stood)
         return stood
 
@@ -141,6 +142,7 @@ class Session:
     def _snapshot_now(self) -> Snapshot:
         if self._snapshot is None:
             self._snapshot = Snapshot(self._live.tree, self._live.tracking)
+            self._live.tracking.note_calls(self._live.tree)
         return self._snapshot
 
     def _close_snapshot(self) -> None:

@@ -12,6 +12,7 @@ from tidemark.native.pages import Source
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tidemark.keeper.inplace import Compared
     from tidemark.keeper.region import Region
     from tidemark.keeper.tracking import ScannedView, Tracking
     from tidemark.keeper.tree import Tree
@@ -33,6 +34,7 @@ class Found:
     region: Region
     known: bool
     moved: Bitmap
+    sure: Bitmap
     recent: Bitmap
     data: Bitmap
     holes: Bitmap
@@ -48,6 +50,7 @@ class Found:
             region,
             region.known,
             region.moved(),
+            region.sure(),
             region.recent,
             data,
             holes=region.before - data,
@@ -56,7 +59,7 @@ class Found:
             suspicions={reason: pages & data for reason, pages in region.suspicions.items()},
         )
 
-    def tell(self) -> dict[str, Any]:
+    def tell(self, compared: Compared | None) -> dict[str, Any]:
         """Return it in the terms of ``ScannedRegion`` of tracking.proto, once it was examined."""
         return {
             "number": self.region.number,
@@ -69,6 +72,7 @@ class Found:
             "holes": flat(self.holes),
             "born": flat(self.born),
             "ended": flat(self.ended),
+            "same": flat(compared.same) if compared else [],
             "suspicions": {
                 reason: flat(self.suspicions[reason]) for reason in sorted(self.suspicions)
             },
@@ -102,17 +106,26 @@ class Snapshot:
         """Return, by region, the way in which the dump reads it while it stands."""
         return {number: Source(reading.extents) for number, reading in self._dump.items()}
 
-    def examine(self, sources: Mapping[int, Source]) -> dict[str, Any]:
+    def examine(
+        self, sources: Mapping[int, Source], compared: Mapping[int, Compared] | None = None
+    ) -> dict[str, Any]:
         """Look for zero pages; return what was scanned, in the terms of ``Scan`` of tracking.proto.
 
         :param sources: by region, what gives the content of the pages that moved
+        :param compared: by region, what is known to be as in the parent; that is not read
         """
+        compared = compared or {}
         for found in self.found:
-            found.region.examine(found.moved, sources[found.region.number])
+            number, moved = found.region.number, found.moved
+            if number in compared:
+                same, zero = compared[number].same, compared[number].zero
+                found.region.examine(same, sources[number], zero)
+                moved = moved - same
+            found.region.examine(moved, sources[number])
         return {
             "page_size": PAGE_SIZE,
             "tracker": self._tracking.tracker,
-            "regions": [found.tell() for found in self.found],
+            "regions": [found.tell(compared.get(found.region.number)) for found in self.found],
             "mappings": [
                 _place(scan)
                 | {

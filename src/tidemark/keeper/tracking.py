@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
+from tidemark.keeper.descriptors import holdings
 from tidemark.keeper.foreign import outside_writers
+from tidemark.keeper.grace import called_from_outside
 from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
@@ -76,6 +78,7 @@ class Tracking:
         self.notices = Notices()
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
+        self._called = False  # from outside, since the epoch began
         self._listed: dict[int, list[RawMapping]] = {}  # by pid, as it was looked at last
         self._armed: dict[str, int] = {}
         self._active = False
@@ -221,6 +224,38 @@ class Tracking:
         then is this done again while the workload stands.
         """
         self._seen_outside = self._find_outside(tree)
+        self.note_calls(tree)
+
+    def doubtful(self) -> list[Region]:
+        """Return the regions of which pages are going to be suspect, as far as that is known."""
+        if self.tracker != ATOMIC or self._witness.pinned:
+            return self.in_order()
+        return [
+            region
+            for region in self.in_order()
+            if region.suspicions or self._witness.doubts(region) or region.identity in self._outside
+        ]
+
+    def has_pins(self, tree: Tree) -> bool:
+        """Return whether the kernel may write for a process of the workload, which runs."""
+        return self._witness.pinned or holdings(tree.processes, ()).pinned
+
+    def note_calls(self, tree: Tree) -> None:
+        """Note whether somebody outside is within a call that writes to the workload's memory.
+
+        What he has pinned was marked in this epoch, and may be written in the next. So this is
+        asked before the workload stands and after it: only a call that takes less time than that,
+        and begins and ends in it, is not found.
+        """
+        self._called = self._called or called_from_outside(tree.processes.values())
+
+    def thawed(self, tree: Tree) -> None:
+        """Learn that the workload runs: suspect what calls that are under way may write."""
+        self.note_calls(tree)
+        if self._called:
+            for region in self.regions.values():
+                region.suspect_all(suspicion.FOREIGN)
+        self._called = False
 
     def thawing(self) -> None:
         """Learn that the workload is going to run."""

@@ -37,12 +37,16 @@ class State(Enum):
 
 @dataclass(eq=False)
 class Thread:
-    """One thread of a traced process; ``group_stop`` is the signal that stopped it, or 0."""
+    """One thread of a traced process; ``group_stop`` is the signal that stopped it, or 0.
+
+    ``stops`` counts how often it has stood because it was interrupted.
+    """
 
     tid: int
     process: Process
     state: State = State.RUNNING
     group_stop: int = 0
+    stops: int = 0
 
     def stopped(self) -> tracee.Stopped:
         """Return what names this thread, which stands, to the native library."""
@@ -261,6 +265,36 @@ class Tree:
             else:
                 tracee.resume(thread.tid)
 
+    def stop_briefly(self, threads: Iterable[Thread], seconds: float) -> bool:
+        """Have each of some threads stand for a moment, but not all at a time; the tree runs.
+
+        A thread that stands is within no system call. Return whether each one has, or has ended.
+
+        :param seconds: after so long it is given up; one of them may wait for a device
+        """
+        awaited = {}
+        for thread in threads:
+            with contextlib.suppress(ProcessGoneError):
+                tracee.interrupt(thread.tid)
+                awaited[thread] = thread.stops
+        deadline = time.monotonic() + seconds
+        pause = 0.0
+        while any(self._is_awaited(thread, stops) for thread, stops in awaited.items()):
+            if not self.pump():
+                self._observer.attend()
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(pause)
+                pause = min(pause + 0.00005, 0.001)
+        return True
+
+    def _is_awaited(self, thread: Thread, stops: int) -> bool:
+        return thread.stops == stops and self._threads.get(thread.tid) is thread
+
+    def threads(self) -> list[Thread]:
+        """Return all threads of the tree."""
+        return list(self._threads.values())
+
     def detach(self) -> None:
         """Let all processes go, running, as if they had never been traced."""
         self.frozen = True
@@ -315,6 +349,7 @@ class Tree:
             return
         thread.state = State.STOPPED
         thread.group_stop = signal
+        thread.stops += 1
         if not self.frozen:
             self._let_run(thread)
 

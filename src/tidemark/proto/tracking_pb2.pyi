@@ -41,7 +41,7 @@ class Scan(_message.Message):
     def __init__(self, schema: _Optional[int] = ..., workload: _Optional[str] = ..., epoch: _Optional[int] = ..., page_size: _Optional[int] = ..., tracker: _Optional[str] = ..., regions: _Optional[_Iterable[_Union[ScannedRegion, _Mapping]]] = ..., mappings: _Optional[_Iterable[_Union[ScannedMapping, _Mapping]]] = ...) -> None: ...
 
 class ScannedRegion(_message.Message):
-    __slots__ = ("number", "kind", "name", "pages", "known", "data", "zero", "holes", "born", "ended", "suspicions")
+    __slots__ = ("number", "kind", "name", "pages", "known", "data", "zero", "holes", "born", "ended", "suspicions", "same")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class ScannedRegion(_message.Message):
     BORN_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     SUSPICIONS_FIELD_NUMBER: _ClassVar[int]
+    SAME_FIELD_NUMBER: _ClassVar[int]
     number: int
     kind: str
     name: str
@@ -64,7 +65,8 @@ class ScannedRegion(_message.Message):
     born: _containers.RepeatedScalarFieldContainer[int]
     ended: _containers.RepeatedScalarFieldContainer[int]
     suspicions: _containers.RepeatedCompositeFieldContainer[Suspicion]
-    def __init__(self, number: _Optional[int] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., pages: _Optional[int] = ..., known: _Optional[bool] = ..., data: _Optional[_Iterable[int]] = ..., zero: _Optional[_Iterable[int]] = ..., holes: _Optional[_Iterable[int]] = ..., born: _Optional[_Iterable[int]] = ..., ended: _Optional[_Iterable[int]] = ..., suspicions: _Optional[_Iterable[_Union[Suspicion, _Mapping]]] = ...) -> None: ...
+    same: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, number: _Optional[int] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., pages: _Optional[int] = ..., known: _Optional[bool] = ..., data: _Optional[_Iterable[int]] = ..., zero: _Optional[_Iterable[int]] = ..., holes: _Optional[_Iterable[int]] = ..., born: _Optional[_Iterable[int]] = ..., ended: _Optional[_Iterable[int]] = ..., suspicions: _Optional[_Iterable[_Union[Suspicion, _Mapping]]] = ..., same: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Suspicion(_message.Message):
     __slots__ = ("reason", "runs")
@@ -111,7 +113,7 @@ class BitmapSet(_message.Message):
     def __init__(self, schema: _Optional[int] = ..., workload: _Optional[str] = ..., epoch: _Optional[int] = ..., page_size: _Optional[int] = ..., tracker: _Optional[str] = ..., regions: _Optional[_Iterable[_Union[RegionBitmaps, _Mapping]]] = ...) -> None: ...
 
 class RegionBitmaps(_message.Message):
-    __slots__ = ("number", "kind", "pages", "known", "used", "dirty", "suspect", "used_count", "dirty_count", "suspect_count", "suspects_by_reason")
+    __slots__ = ("number", "kind", "pages", "known", "used", "dirty", "suspect", "used_count", "dirty_count", "suspect_count", "suspects_by_reason", "same")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PAGES_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +125,7 @@ class RegionBitmaps(_message.Message):
     DIRTY_COUNT_FIELD_NUMBER: _ClassVar[int]
     SUSPECT_COUNT_FIELD_NUMBER: _ClassVar[int]
     SUSPECTS_BY_REASON_FIELD_NUMBER: _ClassVar[int]
+    SAME_FIELD_NUMBER: _ClassVar[int]
     number: int
     kind: str
     pages: int
@@ -134,7 +137,8 @@ class RegionBitmaps(_message.Message):
     dirty_count: int
     suspect_count: int
     suspects_by_reason: _containers.RepeatedCompositeFieldContainer[SuspectCount]
-    def __init__(self, number: _Optional[int] = ..., kind: _Optional[str] = ..., pages: _Optional[int] = ..., known: _Optional[bool] = ..., used: _Optional[_Union[Bitmap, _Mapping]] = ..., dirty: _Optional[_Union[Bitmap, _Mapping]] = ..., suspect: _Optional[_Union[Bitmap, _Mapping]] = ..., used_count: _Optional[int] = ..., dirty_count: _Optional[int] = ..., suspect_count: _Optional[int] = ..., suspects_by_reason: _Optional[_Iterable[_Union[SuspectCount, _Mapping]]] = ...) -> None: ...
+    same: Bitmap
+    def __init__(self, number: _Optional[int] = ..., kind: _Optional[str] = ..., pages: _Optional[int] = ..., known: _Optional[bool] = ..., used: _Optional[_Union[Bitmap, _Mapping]] = ..., dirty: _Optional[_Union[Bitmap, _Mapping]] = ..., suspect: _Optional[_Union[Bitmap, _Mapping]] = ..., used_count: _Optional[int] = ..., dirty_count: _Optional[int] = ..., suspect_count: _Optional[int] = ..., suspects_by_reason: _Optional[_Iterable[_Union[SuspectCount, _Mapping]]] = ..., same: _Optional[_Union[Bitmap, _Mapping]] = ...) -> None: ...
 
 class SuspectCount(_message.Message):
     __slots__ = ("reason", "pages")

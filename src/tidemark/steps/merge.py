@@ -66,7 +66,9 @@ def _merge_region(
     suspect -= dirty
 
     ret.number, ret.kind, ret.pages, ret.known = region.number, region.kind, pages, region.known
-    for bitmap, message in ((used, ret.used), (dirty, ret.dirty), (suspect, ret.suspect)):
+    same = bitmap_of(region.same, pages) & suspect
+    bitmaps = ((used, ret.used), (dirty, ret.dirty), (suspect, ret.suspect), (same, ret.same))
+    for bitmap, message in bitmaps:
         put_bitmap(bitmap, message)
     ret.used_count, ret.dirty_count, ret.suspect_count = len(used), len(dirty), len(suspect)
     for suspicion in region.suspicions:

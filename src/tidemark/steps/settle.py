@@ -132,7 +132,7 @@ def _compare(
         # parent's content is opened only where it is needed.
         return source.differing(chain.region(region.number).source, pages) if pages else pages
 
-    changed = differing(used & suspect)
+    changed = differing((used & suspect) - get_bitmap(region.same))
     unchanged = Bitmap(region.pages)
     if policy.drop_unchanged:
         unchanged = used & dirty & before
