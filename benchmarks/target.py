@@ -1,10 +1,11 @@
 """The program that is measured: processes that map a region, of which a share is written a step.
 
-usage: target.py MIB PROCESSES SHARE [runs|strided|random|sparse]
+usage: target.py MIB PROCESSES SHARE [runs|strided|random|sparse] [anonymous|memfd]
 
 It asks for leave before each step, as the workloads do; where nobody gives it, a line on stdin
 does, and is answered by one. The pages written are spread evenly (strided), stand together in
 eight runs, or are anywhere, each step the same ones; where it is sparse, no others are in use.
+The descriptor of a memory file stays open.
 """
 
 import ctypes
@@ -45,6 +46,15 @@ def asked() -> Iterator[int]:
         print("done", flush=True)  # noqa: T201
 
 
+def share_memory(size: int, *, memory_file: bool) -> mmap.mmap:
+    """Map a region that is shared: anonymous memory, or a memory file that stays open."""
+    if not memory_file:
+        return mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | NORESERVE)
+    file = os.memfd_create("target")
+    os.ftruncate(file, size)
+    return mmap.mmap(file, size, flags=mmap.MAP_SHARED | NORESERVE)
+
+
 def begin(region: mmap.mmap, processes: int) -> None:
     """Share the region with more processes, whose page tables hold all of it."""
     pages = range(0, len(region), PAGE)
@@ -60,7 +70,7 @@ def main() -> None:
     size, processes, share = int(sys.argv[1]) << 20, int(sys.argv[2]), float(sys.argv[3])
     pages = written(size // PAGE, share, (sys.argv[4:] or ["strided"])[0])
     steps: Iterable[int] = Steps(0) if "TIDEMARK_STEP_FD" in os.environ else asked()
-    region = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | NORESERVE)
+    region = share_memory(size, memory_file="memfd" in sys.argv)
     for page in pages if "sparse" in sys.argv else range(size // PAGE):
         region[page * PAGE] = 1
     begin(region, processes)

@@ -1,29 +1,41 @@
-"""Open files of processes through which a region can be written and no tracker sees it."""
+"""Open files of processes through which a region can be written and no tracker sees it.
+
+Whoever can write a region through a descriptor in an epoch has opened it since, which inotify(7)
+tells; or there was a descriptor when the epoch began. That can be in the table of a process, in the
+queue of a Unix socket that one has, or in a ring of io_uring. So a region is vouched for only where
+none of these was there when the epoch began: what is done with a descriptor leaves no trace that
+could be relied on. Writes through those that memfd_create(2) returned are not told by inotify
+(Linux 6.14), nor is asynchronous output (io_submit(2)); access times are not kept by mounts with
+noatime and by O_NOATIME, and futimens(2) sets them back.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import stat
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemark import proc
+from tidemark.keeper import pins
 from tidemark.native.library import ForbiddenError, NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
 from tidemark.native.process import open_files, same_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tidemark.keeper.region import Region
     from tidemark.native.maps import RawMapping
+    from tidemark.native.process import OpenFile
 
     Listed = Mapping[int, Sequence[RawMapping]]
 
-_RING = "anon_inode:[io_uring]"
-_CONTEXT = "/[aio]"
-"""How the rings of io_uring(7) and of io_setup(2) are called where they are mapped."""
+_FILES = ("memfd", "posix")
+"""The kinds of regions of which there can be descriptors."""
 
 
 @dataclass
@@ -31,10 +43,9 @@ class Holdings:
     """What processes have open.
 
     ``unseen`` are the numbers of the regions that one of them can write without anybody's being
-    told of it. Where ``pinned``, the kernel may write pages on its behalf without looking at its
-    page table: it holds on to buffers that are registered with io_uring, and to those of a direct
-    read (O_DIRECT) until the device is done with them. Which pages these are is not told: what
-    mapped them may have been moved since, or taken away.
+    told of it. Where ``pinned``, the kernel or a device may write pages on behalf of one without
+    looking at its page table (:mod:`pins`). Which pages these are is not told: what mapped them may
+    have been moved since, or taken away.
     """
 
     unseen: set[int] = field(default_factory=set)
@@ -50,73 +61,124 @@ def holdings(
 
     :param listed: by pid, the shared mappings of processes that stand, where they are known
     """
-    listed = listed or {}
-    files = {region.identity[:2]: region for region in regions if region.kind in {"memfd", "posix"}}
-    found = Holdings()
+    search = _Search([region for region in regions if region.kind in _FILES])
     for pid in pids:
-        rings = sum(_look_at_table(pid, tid, files, found) for tid in file_tables(pid))
-        asynchronous = _mapped(pid, listed.get(pid))
-        if not rings and _RING in asynchronous:
-            _note_unknown_ring(files.values(), found)
-        found.pinned |= _CONTEXT in asynchronous  # what is under way in it is not told
-    return found
+        search.look_at(pid, listed.get(pid) if listed else None)
+    search.look_into_sockets()
+    return search.found
 
 
-def _look_at_table(
-    pid: int, tid: int, files: dict[tuple[tuple[int, int], int], Region], found: Holdings
-) -> int:
-    """Note what one table of open files holds; return how many rings of io_uring."""
-    rings = 0
-    for file in open_files(tid):
-        region = files.get((file.device, file.inode))
-        if region is not None and region.number not in found.unseen:
-            if _writes_unseen(region, pid, tid, file.number):
-                found.unseen.add(region.number)
-        elif file.device == _anonymous_device() and _is_ring(tid, file.number):
-            rings += 1
-            _look_at_ring(f"/proc/{tid}/fdinfo/{file.number}", files.values(), found)
-    return rings
+class _Search:
+    """Goes through processes and what they have open."""
 
+    def __init__(self, regions: Sequence[Region]) -> None:
+        self.found = Holdings()
+        self._all = {region.number for region in regions}
+        self._regions: dict[tuple[tuple[int, int], int], set[int]] = defaultdict(set)
+        for region in regions:
+            # Inode numbers are not unique: several regions can have the same one.
+            self._regions[region.identity[0], region.identity[1]].add(region.number)
+        self._sockets: list[tuple[int, int]] = []
+        self._buffers: dict[tuple[int, int], bool] = {}  # by device: its files are of DMA-BUF
 
-def _writes_unseen(region: Region, pid: int, tid: int, number: int) -> bool:
-    """Return whether inotify, or the access time, would not tell what a descriptor was used for.
+    def look_at(self, pid: int, listed: Sequence[RawMapping] | None) -> None:
+        rings = sum(self._look_at_table(tid) for tid in file_tables(pid))
+        mapped = [m.name for m in (_mappings(pid) if listed is None else listed)]
+        if not rings and any(name.startswith(pins.RING) for name in mapped):
+            self.found.unseen |= self._all  # its files cannot be told
+        self.found.pinned |= rings > 0 or pins.maps_holder(mapped) or pins.accounts_for_pins(pid)
 
-    - a descriptor that memfd_create(2) returned is not watched (Linux 6.14);
-    - a mapping made of one with O_NOATIME leaves no trace;
-    - neither does output by io_submit(2).
-    """
-    flags = proc.descriptor_flags(tid, number)
-    if flags & os.O_ACCMODE == os.O_RDONLY:
-        return False
-    if region.kind == "memfd" or flags & os.O_NOATIME:
+    def _look_at_table(self, tid: int) -> int:
+        """Note what one table of open files holds; return how many rings of io_uring."""
+        rings = 0
+        for file in open_files(tid):
+            numbers = self._regions.get((file.device, file.inode))
+            if numbers is not None:
+                if not numbers <= self.found.unseen and _is_writable(tid, file.number):
+                    self.found.unseen |= numbers
+            elif stat.S_ISSOCK(file.mode):
+                self._sockets.append((tid, file.number))
+            elif file.device == _anonymous_device():
+                rings += self._look_at_ring(tid, file.number)
+            else:
+                self.found.pinned |= pins.is_holder(tid, file) or self._is_buffer(tid, file)
+        return rings
+
+    def _look_at_ring(self, tid: int, number: int) -> bool:
+        """Note what a ring of io_uring(7) holds, if it is one: files that have no descriptor."""
+        link = pins.link_of(tid, number)
+        if link.startswith("anon_inode:kvm"):
+            self.found.pinned = True
+        if link != pins.RING:
+            return False
+        if _holds_files(f"/proc/{tid}/fdinfo/{number}"):
+            self.found.unseen |= self._all
         return True
-    return _CONTEXT in _mapped(pid, None)
+
+    def _is_buffer(self, tid: int, file: OpenFile) -> bool:
+        """Return whether a file is a buffer of DMA-BUF, which can be made of a memfd's pages."""
+        if file.device[0] or stat.S_ISDIR(file.mode) or stat.S_ISFIFO(file.mode):
+            return False
+        if file.device not in self._buffers:
+            link = pins.link_of(tid, file.number)
+            self._buffers[file.device] = link.startswith("/dmabuf:")
+        return self._buffers[file.device]
+
+    def look_into_sockets(self) -> None:
+        """Note that any region may be written through a descriptor that waits in a socket."""
+        if self._all <= self.found.unseen:
+            return
+        if any(_holds_descriptors(tid, number) for tid, number in self._sockets):
+            self.found.unseen |= self._all
 
 
-def _look_at_ring(path: str, files: Iterable[Region], found: Holdings) -> None:
-    """Note what a ring of io_uring(7) holds: files that have no descriptor, and buffers."""
+def _is_writable(tid: int, number: int) -> bool:
+    return proc.descriptor_flags(tid, number) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _holds_files(path: str) -> bool:
+    """Return whether files are registered with a ring; of one in use the kernel may not tell."""
     try:
         fields = dict(
             line.split(":", 1) for line in Path(path).read_text().splitlines() if ":" in line
         )
-        if int(fields["UserFiles"]):
-            found.unseen.update(region.number for region in files if region.kind == "memfd")
-        under_way = int(fields["CachedSqHead"]) != int(fields["CachedCqTail"])
-        found.pinned |= under_way or int(fields["UserBufs"]) > 0
-    except (OSError, KeyError, ValueError):  # the kernel tells nothing while the ring is in use
-        _note_unknown_ring(files, found)
+        return int(fields["UserFiles"]) > 0
+    except (OSError, KeyError, ValueError):
+        return True
 
 
-def _note_unknown_ring(files: Iterable[Region], found: Holdings) -> None:
-    found.unseen.update(region.number for region in files if region.kind == "memfd")
-    found.pinned = True
+def _holds_descriptors(tid: int, number: int) -> bool:
+    """Return whether descriptors wait in a socket, sent and not received."""
+    waiting = proc.waiting_descriptors(tid, number)
+    if waiting is None:
+        return not _tells_of_descriptors() and _may_be_unix(tid, number)
+    return waiting > 0
 
 
-def _is_ring(tid: int, number: int) -> bool:
+@functools.cache
+def _tells_of_descriptors() -> bool:
+    """Return whether the kernel tells of descriptors that wait in sockets (Linux 5.14)."""
+    descriptor, other = _socket_pair()
     try:
-        return str(Path(f"/proc/{tid}/fd/{number}").readlink()) == _RING
+        return proc.waiting_descriptors(os.getpid(), descriptor) is not None
+    finally:
+        os.close(descriptor)
+        os.close(other)
+
+
+def _socket_pair() -> tuple[int, int]:
+    import socket
+
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()
+
+
+def _may_be_unix(tid: int, number: int) -> bool:
+    try:
+        name = os.getxattr(f"/proc/{tid}/fd/{number}", "system.sockprotoname")
     except OSError:
-        return False
+        return True
+    return name.startswith(b"UNIX")
 
 
 @functools.cache
@@ -130,13 +192,6 @@ def _anonymous_device() -> tuple[int, int]:
         os.close(descriptor)
 
 
-def _mapped(pid: int, listed: Sequence[RawMapping] | None) -> set[str]:
-    """Return which rings a process maps, by ``_RING`` and ``_CONTEXT``."""
-    mapped = _mappings(pid) if listed is None else listed
-    names = (_RING, _CONTEXT)
-    return {name for name in names if any(m.name.startswith(name) for m in mapped)}
-
-
 def _mappings(pid: int) -> Sequence[RawMapping]:
     for tid in proc.thread_ids(pid):
         try:
@@ -146,13 +201,13 @@ def _mappings(pid: int) -> Sequence[RawMapping]:
     return ()
 
 
-def file_tables(pid: int) -> list[int]:
-    """Return a thread of a process for each table of open files: as a rule there is one."""
+def file_tables(pid: int) -> Iterator[int]:
+    """Yield a thread of a process for each table of open files: as a rule there is one."""
     found: list[int] = []
     for tid in proc.thread_ids(pid):
         if not any(_share_files(tid, other) for other in found):
             found.append(tid)
-    return found
+            yield tid
 
 
 def _share_files(tid: int, other: int) -> bool:

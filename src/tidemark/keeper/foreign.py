@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tidemark import proc
 from tidemark.keeper import suspicion
 from tidemark.keeper.descriptors import holdings
+from tidemark.keeper.loops import files_of_loops
 from tidemark.native.library import ForbiddenError, NativeError
 from tidemark.native.maps import shared_mappings
 
@@ -46,7 +47,14 @@ def outside_writers(
     if files:
         unseen = holdings(others, regions).unseen
         found |= {r.identity: suspicion.FOREIGN for r in regions if r.number in unseen}
+        found |= dict.fromkeys(_behind_loops(files), suspicion.FOREIGN)
     return found
+
+
+def _behind_loops(files: Sequence[Region]) -> list[Identity]:
+    """Return which regions a loop device may write to."""
+    behind = files_of_loops()
+    return [r.identity for r in files if behind is None or r.identity[:2] in behind]
 
 
 def _user_processes() -> list[int]:

@@ -3,13 +3,14 @@
 A process can map an object anew, store to it and unmap it within one epoch, or write it
 through a descriptor. The kernel leaves traces of both on the object's inode:
 
+- open(2), write(2), ftruncate(2), fallocate(2) and futimens(2) are reported by inotify(7).
 - mmap(2), shmat(2) and read(2) set its access time. It is set to 1970 when an epoch begins;
   if it is still that when the epoch ends, nobody mapped the object.
-- open(2), write(2), ftruncate(2) and fallocate(2) are reported by inotify(7).
 
-While a process holds a descriptor that leaves no such traces (:mod:`descriptors` knows which
-do not), nothing is certain. The modification time tells nothing: the first store to a page sets
-it, too.
+The first is relied on for files: to map or write one, a process must open it, or have had a
+descriptor when the epoch began, and then nothing is certain (:mod:`descriptors`). The second is
+relied on for segments, which are attached by their number; only who has opened one can set its
+times back. The modification time tells nothing: the first store to a page sets it, too.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Witness:
         self._noted: dict[int, bool] = {}  # region number: its file system notes accesses
         self._held = Holdings()  # when the watch began
         self._now: Holdings | None = None  # as the processes stand
+        self._pinned_before = False  # when the epoch before began
         try:
             self._watch = Watch()
         except NativeError:
@@ -72,6 +74,7 @@ class Witness:
         for region in regions:
             if region.descriptor is not None:
                 self._begin(region, region.descriptor)
+        self._pinned_before = self._held.pinned
         self._held = self._holdings(pids, regions, listed)
         self._reports = self._take_written() is not None
 
@@ -102,8 +105,19 @@ class Witness:
 
     @property
     def pinned(self) -> bool:
-        """Whether the kernel may write for a process, as it was when the watch began."""
-        return self._held.pinned
+        """Whether the kernel may write for a process, as it was when the watch began.
+
+        A ring of io_uring that is closed lets go of its requests later: so once more after that.
+        """
+        return self._held.pinned or self._pinned_before
+
+    def doubts(self, region: Region) -> bool:
+        """Return whether nothing good can be said of a region at the end of the epoch."""
+        return (
+            region.number in self._held.unseen
+            or not self._reports
+            or not self._noted.get(region.number)
+        )
 
     def examine(
         self, regions: Iterable[Region], pids: Iterable[int], listed: Listed | None = None
