@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from subjects import DISK, MEMORY, kept, peer, target, workload
+from subjects import DISK, MEMORY, Kept, kept, peer, target, workload
 from timing import timed
 
 from tidemark.image.check import check_image
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tidemark.keeper.tracking import Views
+
+_SWITCH = "TIDEMARK_TESTIMONY"
 
 Sample = dict[str, float]
 Options = dict[str, Any]
@@ -46,6 +49,78 @@ def window(options: Options, pairs: int) -> Iterator[Sample]:
                 "pages": taken.pages,
                 "peer_pages": pages,
             }
+
+
+def suspects(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the frozen window of a memory file that stays open; memcmp of it all, bare.
+
+    Nobody testifies of what is written through its descriptor: each page is compared.
+    """
+    with (
+        _testimony(on=False),
+        kept(_open_file(options)) as ours,
+        peer("compare", options["mib"]) as bare,
+    ):
+        _warm_up(ours)
+        bare.ask()
+        for _ in range(pairs):
+            taken = ours.step()
+            yield {
+                "ours": taken.frozen_seconds,
+                "peer": bare.ask()[0],
+                "pages": taken.pages,
+                "suspects": taken.suspects,
+            }
+
+
+def testified(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the frozen window of a memory file that stays open; of anonymous memory.
+
+    The kernel testifies of what is written through the descriptor.
+    """
+    anonymous = (options["mib"], options["processes"], options["share"], "strided")
+    with kept(_open_file(options)) as ours, kept(anonymous) as other:
+        _warm_up(ours)
+        _warm_up(other)
+        for _ in range(pairs):
+            taken = ours.step()
+            yield {
+                "ours": taken.frozen_seconds,
+                "peer": other.step().frozen_seconds,
+                "suspects": taken.suspects,
+            }
+
+
+def early(options: Options, pairs: int) -> Iterator[Sample]:
+    """Measure the frozen window where all pages were written, and copied before; 100 ms."""
+    with kept((options["mib"], options["processes"], 1.0, "strided")) as ours:
+        _warm_up(ours)
+        for _ in range(pairs):
+            yield {"ours": ours.step().frozen_seconds, "peer": 0.1}
+
+
+def _open_file(options: Options) -> tuple[str | int | float, ...]:
+    return (options["mib"], options["processes"], options["share"], "strided", "memfd")
+
+
+def _warm_up(ours: Kept) -> None:
+    ours.taker.take()
+    os.sync()
+    for _ in range(3):  # memory is there
+        ours.step()
+
+
+@contextmanager
+def _testimony(*, on: bool) -> Iterator[None]:
+    """Have keepers that are started meanwhile ask the kernel who wrote, or not."""
+    before = os.environ.get(_SWITCH)
+    os.environ[_SWITCH] = "on" if on else "off"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SWITCH)
+        if before is not None:
+            os.environ[_SWITCH] = before
 
 
 def incremental(options: Options, pairs: int) -> Iterator[Sample]:
@@ -222,6 +297,9 @@ MEASURES: dict[str, Callable[[Options, int], Iterator[Sample]]] = {
     for measure in (
         *(
             window,
+            suspects,
+            testified,
+            early,
             incremental,
             scale,
             sparse,

@@ -35,19 +35,25 @@ static const unsigned char *mapped_at(const struct tm_window *files, size_t file
 	return files[extent->fd].memory + offset;
 }
 
-/* Whether a page is not as its extent has it; what cannot be read is not the same. */
-static bool differs(const struct comparison *comparison, uint64_t page)
+/*
+ * Whether a page is not as its extent has it; what cannot be read is not the same. `at` is where to
+ * look for the extent of this page, and then for that of a later one.
+ */
+static bool differs(const struct comparison *comparison, uint64_t page, size_t *at)
 {
 	const struct tm_source *source = comparison->source;
 	uint64_t size = tm_page_size();
 	const unsigned char *live = comparison->live->memory + page * size;
-	size_t i = tm_extent_find(source, page);
-	const struct tm_extent *extent = i < source->count ? &source->extents[i] : NULL;
+	const struct tm_extent *extent;
 	const unsigned char *other;
 
 	if (page >= comparison->live->pages)
 		return true;
-	if (!extent || page < extent->page)
+	while (*at < source->count &&
+	       source->extents[*at].page + source->extents[*at].count <= page)
+		++*at;
+	extent = &source->extents[*at];
+	if (*at == source->count || page < extent->page)
 		return differs_from_zero(live, size);
 	other = mapped_at(comparison->files, comparison->file_count, extent, page);
 	return !other || memcmp(live, other, size) != 0;
@@ -58,14 +64,16 @@ static int compare_block(struct tm_block *block, void *context, struct tm_error 
 	const struct comparison *comparison = context;
 	sigjmp_buf jump;
 	volatile uint64_t i = 0;
+	size_t at;
 
 	(void)error;
 	/* A page that is not there any more, or that no disk gives, is not the same. */
 	if (sigsetjmp(jump, 0) != 0)
 		block->found |= UINT32_C(1) << i++;
 	tm_rescue = &jump;
+	at = i < block->count ? tm_extent_find(comparison->source, block->pages[i]) : 0;
 	for (; i < block->count; i++)
-		if (differs(comparison, block->pages[i]))
+		if (differs(comparison, block->pages[i], &at))
 			block->found |= UINT32_C(1) << i;
 	tm_rescue = NULL;
 	return TM_OK;

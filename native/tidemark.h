@@ -247,8 +247,10 @@ int tm_open_files(int tid, size_t capacity, struct tm_open_file *ret, size_t *co
 
 /* watch: files that are opened, or written through descriptors */
 
-/* A descriptor that reports, as struct inotify_event, when files added to it are opened, or
- * written. */
+/*
+ * A descriptor that reports, as struct inotify_event, when files added to it are opened, written,
+ * let go by who had them open for writing (a mapping counts), or given other times.
+ */
 int tm_watch_open(int *ret, struct tm_error *error);
 /* Watches the file behind `fd`; *ret is its number in the reports. */
 int tm_watch_add(int watch, int fd, int *ret, struct tm_error *error);

@@ -16,6 +16,6 @@ int tm_watch_add(int watch, int fd, int *ret, struct tm_error *error)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	*ret = inotify_add_watch(watch, path, IN_MODIFY | IN_OPEN | IN_ATTRIB);
+	*ret = inotify_add_watch(watch, path, IN_MODIFY | IN_OPEN | IN_CLOSE_WRITE | IN_ATTRIB);
 	return *ret < 0 ? tm_fail(error, TM_SYSTEM, "inotify_add_watch") : TM_OK;
 }

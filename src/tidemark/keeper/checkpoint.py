@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import KeeperError, WorkloadError
 from tidemark.keeper import suspicion
-from tidemark.keeper.copies import Copies
+from tidemark.keeper.copies import KEPT_PAGES, Copies
 from tidemark.keeper.early import Early
 from tidemark.keeper.inplace import Compared, InPlace
 from tidemark.keeper.quantum import describe_ending
@@ -47,6 +47,7 @@ class Checkpoints:
         self._unsaved: dict[Identity, Bitmap] = {}
         self._stood_since = 0.0
         self._taken = 0
+        self._late = 0  # pages that were copied within the last freeze
         self._parent: dict[str, str] | None = None
 
     def begin(self) -> None:
@@ -105,6 +106,7 @@ class Checkpoints:
             rest = self._touch_written() * 5 // 4
             if full and not self._early.layers:
                 rest = sum(len(region.data) for region in tracking.in_order())
+            rest = max(rest, min(self._late, KEPT_PAGES))
             if self._copies.taken + rest <= most:
                 self._copies.prepare(rest + _SPARE_PAGES)
         self._in_place.prepare(None if full else self._parent, tracking.doubtful())
@@ -202,7 +204,7 @@ class Checkpoints:
 
     def _copy_late(self, snapshot: Snapshot, late: dict[int, Bitmap]) -> dict[int, list[Layer]]:
         """Copy pages while the workload stands; return, by region, where all copies are."""
-        pages = sum(map(len, late.values()))
+        self._late = pages = sum(map(len, late.values()))
         self._make_room(pages)
         sources: dict[int, Readable] = {**snapshot.sources()}
         if pages <= sum(len(found.data) for found in snapshot.found) // 2:

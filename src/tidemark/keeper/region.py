@@ -116,11 +116,20 @@ class Region:
         """
         if self.descriptor is None:
             return False
-        if not only_grows:
+        born = born_pages(self.descriptor, self.data)
+        if not only_grows and self._has_lost_pages(self.descriptor, born):
             self.data = data_pages(self.descriptor, self.pages)
-        elif born := born_pages(self.descriptor, self.data):
+        elif born:
             self.data = self.data | born
         return True
+
+    def _has_lost_pages(self, descriptor: int, born: Bitmap) -> bool:
+        """Return whether pages that held data may hold none now.
+
+        All others being known, the number of pages that the object has tells; shmem_getattr() of
+        the kernel counts them, in swap or not, and drops those only that nobody has stored to.
+        """
+        return os.fstat(descriptor).st_blocks * 512 != (len(self.data) + len(born)) * PAGE_SIZE
 
     def sure(self) -> Bitmap:
         """Return the data pages that were written in the epoch: what is told, and what is new."""

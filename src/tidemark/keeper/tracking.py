@@ -79,6 +79,7 @@ class Tracking:
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
         self._called = False  # from outside, since the epoch began
+        self._touched = False  # a region, in the epoch that has ended
         self._listed: dict[int, list[RawMapping]] = {}  # by pid, as it was looked at last
         self._armed: dict[str, int] = {}
         self._active = False
@@ -212,7 +213,8 @@ class Tracking:
             scan.view.region.recent |= scan.written
         for region in self.regions.values():
             region.stored = region.recent | region.told
-        self._suspect_outside(tree, testimony)
+        self._suspect_outside(tree)
+        self._touched = any(told is not Testimony.UNTOUCHED for told in testimony.values())
         self._refresh_data(tree, views)
         self._arm_all(tree, views)
         return scanned
@@ -221,7 +223,8 @@ class Tracking:
         """Find out, at the end of an epoch while the workload still runs, who else may write.
 
         Whoever can from then on has opened the region since, which the witness will tell: only
-        then is this done again while the workload stands.
+        then is this done again when the workload runs. Who had it open for writing, or mapped, when
+        it stood, and has it no more by then, has let it go, which the witness tells, too.
         """
         self._seen_outside = self._find_outside(tree)
         self.note_calls(tree)
@@ -251,6 +254,9 @@ class Tracking:
 
     def thawed(self, tree: Tree) -> None:
         """Learn that the workload runs: suspect what calls that are under way may write."""
+        if self._touched:
+            self._outside = self._outside | self._find_outside(tree)
+        self._touched = False
         self.note_calls(tree)
         if self._called:
             for region in self.regions.values():
@@ -261,10 +267,10 @@ class Tracking:
         """Learn that the workload is going to run."""
         self._witness.thawing()
 
-    def _suspect_outside(self, tree: Tree, testimony: dict[int, Testimony]) -> None:
+    def _suspect_outside(self, tree: Tree) -> None:
         """Suspect what others could write in the epoch; know who can when the next one begins."""
         now = self._seen_outside
-        if now is None or _is_touched(testimony):
+        if now is None:
             now = self._find_outside(tree)
         for identity, reason in (*self._outside.items(), *now.items()):
             if identity in self.regions:
@@ -464,10 +470,6 @@ def _scanned(
         )
         for mapping, view in found
     ]
-
-
-def _is_touched(testimony: dict[int, Testimony]) -> bool:
-    return any(told is not Testimony.UNTOUCHED for told in testimony.values())
 
 
 def _speaker(space: AddressSpace, views: Views) -> int:

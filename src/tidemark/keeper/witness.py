@@ -3,7 +3,8 @@
 A process can map an object anew, store to it and unmap it within one epoch, or write it
 through a descriptor. The kernel leaves traces of both on the object's inode:
 
-- open(2), write(2), ftruncate(2), fallocate(2) and futimens(2) are reported by inotify(7).
+- open(2), write(2), ftruncate(2), fallocate(2), futimens(2), and the end of what was open for
+  writing, be it a mapping, are reported by inotify(7).
 - mmap(2), shmat(2) and read(2) set its access time. It is set to 1970 when an epoch begins;
   if it is still that when the epoch ends, nobody mapped the object.
 
@@ -116,7 +117,7 @@ class Witness:
         return (
             region.number in self._held.unseen
             or not self._reports
-            or not self._noted.get(region.number)
+            or (region.kind == "sysv" and not self._noted.get(region.number))
         )
 
     def examine(
@@ -135,8 +136,8 @@ class Witness:
         if region.number in unseen:
             return Testimony.WRITABLE
         reported = written is not None and self._reports and region.number in self._numbers
-        if not reported or not self._noted.get(region.number):
-            return Testimony.UNKNOWN
+        if not reported or (region.kind == "sysv" and not self._noted.get(region.number)):
+            return Testimony.UNKNOWN  # a segment is attached by its number, and not opened
         touched = os.fstat(region.descriptor).st_atime_ns != 0
         if touched or self._numbers[region.number] in (written or ()):
             return Testimony.TOUCHED

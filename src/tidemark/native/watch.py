@@ -14,6 +14,9 @@ _OVERFLOW = -1
 class Watch:
     """Reports which of the files added to it were opened, or written with write(2) and its kin.
 
+    Reported, too, is when one is let go by who had it open for writing, or mapped from that, and
+    when its times are set (futimens(2)).
+
     Stores to a mapping are not reported; nor are asynchronous writes (io_submit(2)), nor, on
     kernels since 6.14, writes through the descriptor that memfd_create(2) returned.
 
