@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
 from tidemark.keeper.foreign import outside_writers
+from tidemark.keeper.identify import Identifier
+from tidemark.keeper.leftout import left_out
 from tidemark.keeper.notices import Notices
-from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
+from tidemark.keeper.objects import Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
@@ -31,11 +33,13 @@ from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
 from tidemark.native.process import changes_mappings, holds_locks, same_space
+from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
     from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
     from tidemark.native.maps import RawMapping
+    from tidemark.unsaved import Unsaved
 
 _REASONS = {
     Testimony.TOUCHED: suspicion.TOUCHED,
@@ -69,7 +73,8 @@ class Tracking:
         self.tracker = tracker
         self.regions: dict[Identity, Region] = {}
         self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
-        self._classifier = Classifier()
+        self._identifier = Identifier()
+        self._identified: dict[int, dict[RawMapping, Mapping]] = {}  # by pid, at the last look
         self._next_region = 1
         self._witness = Witness()
         self._pressure = Pressure()
@@ -103,13 +108,35 @@ class Tracking:
 
         :raises UnsupportedError: for memory in huge pages
         """
+        space = self._spaces.get(process.pid)
+        before = self._identified.get(process.pid, {})
+
+        def known(raw: RawMapping) -> Mapping | None:
+            there = space is not None and space.stands(raw.start, raw.end)
+            mapping = before.get(raw) if there else None
+            return None if mapping is None or mapping.kind == "sysv" else mapping
+
+        def takes(raw: RawMapping) -> bool:
+            return space is not None and space.takes(raw.start, raw.end)
+
         for thread in process.living():
             try:
-                self._listed[process.pid] = shared_mappings(thread.tid)
-                return self._classifier.shared_memory(thread.tid, self._listed[process.pid])
+                listed = shared_mappings(thread.tid)
+                found = self._identifier.identify(thread.tid, listed, known, takes)
             except ProcessGoneError:
                 continue
+            self._listed[process.pid] = listed
+            self._identified[process.pid] = dict(zip(listed, found, strict=True))
+            return [mapping for mapping in found if mapping.tracked]
+        self._identified.pop(process.pid, None)
         return []
+
+    def left_out(self, tree: Tree) -> list[Unsaved]:
+        """Return what the processes shared and writable map, at the last look, and is not saved."""
+        return left_out(
+            (process.number, self._identified.get(process.pid, {}).values())
+            for process in tree.in_order()
+        )
 
     def _views(self, process: Process) -> list[tuple[Mapping, View]]:
         """Return what a process maps.
@@ -148,6 +175,8 @@ class Tracking:
             region.mapped = False
             region.measure()
         self._listed = {}
+        pids = set(tree.processes)
+        self._identified = {p: known for p, known in self._identified.items() if p in pids}
         views = {process.pid: self._views(process) for process in tree.in_order()}
         for identity, region in list(self.regions.items()):
             if not region.mapped:
@@ -173,9 +202,9 @@ class Tracking:
         Returns how many regions and mappings are watched, and how many pages were armed anew.
         """
         if not self._active:
-            views = self._view_all(tree)
-            self._refresh_data(tree, views)
-            self._arm_all(tree, views)
+            self._begin(tree)
+            if any(one.kind == UNKNOWN for one in self.left_out(tree)):
+                self._begin(tree)  # now the tracker can be asked, too
             self._outside = self._find_outside(tree)
             self._active = True
         for region in self.regions.values():
@@ -183,6 +212,11 @@ class Tracking:
             if self._witness.pinned:
                 region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
+
+    def _begin(self, tree: Tree) -> None:
+        views = self._view_all(tree)
+        self._refresh_data(tree, views)
+        self._arm_all(tree, views)
 
     def collect(self, tree: Tree, *, present: bool = True) -> list[ScannedView]:
         """End an epoch: find what was written and what is suspect. The tree must stand.
@@ -242,7 +276,7 @@ class Tracking:
             region.forget()
 
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
-        return outside_writers(tree.processes, self._classifier, self.in_order())
+        return outside_writers(tree.processes, self._identifier, self.in_order())
 
     def _scan_all(self, tree: Tree, views: Views, *, present: bool) -> list[ScannedView]:
         """Scan each address space once, as many at a time as there are processors."""
