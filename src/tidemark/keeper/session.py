@@ -131,12 +131,16 @@ class Session:
     def open(self) -> tuple[dict[str, Any], list[int]]:
         """Return the layout, and how to read the regions, with the descriptors for that.
 
-        ``policy`` says how the workload wants its pages to be settled.
+        ``policy`` says how the workload wants its pages to be settled, and ``unsaved`` what it
+        shares and is in no region.
         """
         snapshot = self._snapshot_now()
         regions, descriptors = snapshot.readings()
         policy = asdict(self._live.workload.policy)
-        return {"layout": snapshot.layout(), "regions": regions, "policy": policy}, descriptors
+        layout = snapshot.layout()
+        unsaved = layout.pop("unsaved")
+        answer = {"layout": layout, "regions": regions, "policy": policy, "unsaved": unsaved}
+        return answer, descriptors
 
     def _snapshot_now(self) -> Snapshot:
         if self._snapshot is None:

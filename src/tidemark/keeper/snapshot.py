@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidemark.keeper.leftout import left_out
 from tidemark.keeper.readers import Memories, Reading, read_for_dump, read_for_truth
 from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import Source
@@ -95,6 +96,7 @@ class Snapshot:
         except BaseException:
             self.close()
             raise
+        self._mapped = tracking.mapped(tree)
         self.found = [Found.of(region) for region in tracking.in_order()]
         tracking.end_epoch()
 
@@ -131,7 +133,10 @@ class Snapshot:
         return sorted(self._scanned, key=lambda scan: (scan.process.number, scan.view.start))
 
     def layout(self) -> dict[str, Any]:
-        """Return who maps what where: the content of layout.json."""
+        """Return who maps what where: the content of layout.json.
+
+        Besides, ``unsaved``: what is mapped, and in no region.
+        """
         mapped = {scan.process.number for scan in self._scanned}
         return {
             "processes": [
@@ -148,6 +153,7 @@ class Snapshot:
                 for r in self._tracking.in_order()
             ],
             "mappings": [_place(scan) for scan in self._in_order()],
+            "unsaved": [one.to_json() for one in left_out(self._mapped)],
         }
 
     def readings(self) -> tuple[list[dict[str, Any]], list[int]]:

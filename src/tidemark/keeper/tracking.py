@@ -36,10 +36,11 @@ from tidemark.native.process import changes_mappings, holds_locks, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
     from tidemark.native.maps import RawMapping
-    from tidemark.unsaved import Unsaved
 
 _REASONS = {
     Testimony.TOUCHED: suspicion.TOUCHED,
@@ -131,12 +132,12 @@ class Tracking:
         self._identified.pop(process.pid, None)
         return []
 
-    def left_out(self, tree: Tree) -> list[Unsaved]:
-        """Return what the processes shared and writable map, at the last look, and is not saved."""
-        return left_out(
+    def mapped(self, tree: Tree) -> list[tuple[int, Collection[Mapping]]]:
+        """Return, by the number of a process, what it mapped when it was looked at last."""
+        return [
             (process.number, self._identified.get(process.pid, {}).values())
             for process in tree.in_order()
-        )
+        ]
 
     def _views(self, process: Process) -> list[tuple[Mapping, View]]:
         """Return what a process maps.
@@ -203,7 +204,7 @@ class Tracking:
         """
         if not self._active:
             self._begin(tree)
-            if any(one.kind == UNKNOWN for one in self.left_out(tree)):
+            if any(one.kind == UNKNOWN for one in left_out(self.mapped(tree))):
                 self._begin(tree)  # now the tracker can be asked, too
             self._outside = self._find_outside(tree)
             self._active = True

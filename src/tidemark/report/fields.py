@@ -113,6 +113,10 @@ class Fields:
             if isinstance(item, dict)
         ]
 
+    def optional_groups(self, key: str) -> list[Fields]:
+        """Return a list of objects inside this one; none where the key is null or absent."""
+        return [] if self.value.get(key) is None else self.groups(key)
+
     def numbers(self, key: str) -> tuple[float, ...]:
         """Return a list of numbers that are finite and not negative."""
         named = {str(index): item for index, item in enumerate(self._list(key))}

@@ -7,6 +7,10 @@ pages. None stands for a file that is missing or damaged; the notices say which.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tidemark.unsaved import Unsaved
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class RegionDump:
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json: what the dump holds. ``image_bytes`` counts the files that it lists."""
+    """manifest.json: what the dump holds. ``image_bytes`` counts the files that it lists.
+
+    ``unsaved``: what the workload shared besides.
+    """
 
     page_size: int
     tracker: str
@@ -62,6 +69,7 @@ class Manifest:
     image_bytes: int
     pages_bytes: int
     regions: tuple[RegionDump, ...]
+    unsaved: tuple[Unsaved, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tidemark.report.model import (
     RegionDump,
     Verify,
 )
+from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
     from tidemark.report.fields import Fields
@@ -66,6 +67,16 @@ def manifest(fields: Fields) -> Manifest:
         image_bytes=sum(sizes.values()),
         pages_bytes=sum(size for name, size in sizes.items() if name.startswith("pages-")),
         regions=tuple(_region(region) for region in fields.groups("regions")),
+        unsaved=tuple(_unsaved(one) for one in fields.optional_groups("unsaved")),
+    )
+
+
+def _unsaved(fields: Fields) -> Unsaved:
+    return Unsaved(
+        kind=fields.text("kind"),
+        name=fields.text("name"),
+        bytes=fields.whole("bytes"),
+        processes=tuple(map(int, fields.numbers("processes"))),
     )
 
 
