@@ -99,7 +99,7 @@ def test_the_truth_is_read_by_another_way_than_the_dump(stage: Stage) -> None:
     (region,) = read_json(stage.path(0, "truth.json"))["regions"]
     assert region["witness"] == [1], "the dump read the object, which process 0 showed it"
     assert region["unwitnessed"] == 0
-    assert len(read_truth(stage.path(0, "truth.json"))[1].pages) == 8
+    assert len(read_truth(stage.path(0, "truth.json")).regions[1].hashes.pages) == 8
 
 
 LIE = """

@@ -76,7 +76,9 @@ class Manifest:
 class Verify:
     """verify.json: the restored pages against the truth.
 
-    ``sharing_seen`` of ``sharing_of`` mappings saw a store that another process made.
+    ``sharing_seen`` of ``sharing_of`` mappings saw a store that another process made. ``missing``:
+    in words, the objects that are in no region; ``unjudged``: pages, and names of objects, of which
+    the truth could not be known.
     """
 
     pages: int
@@ -89,6 +91,9 @@ class Verify:
     holders: int
     sharing_seen: int
     sharing_of: int
+    missing: tuple[str, ...] = ()
+    unjudged: int = 0
+    unjudged_objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidemark.report.human import plural
 from tidemark.report.model import (
     Advance,
     Cost,
@@ -120,7 +121,15 @@ def verify(fields: Fields) -> Verify:
         holders=fields.whole("holders"),
         sharing_seen=sharing.whole("seen"),
         sharing_of=sharing.whole("of"),
+        missing=tuple(_missing(one) for one in fields.optional_groups("missing")),
+        unjudged=fields.optional_whole("unjudged") or 0,
+        unjudged_objects=fields.texts("unjudged_objects") if fields.has("unjudged_objects") else (),
     )
+
+
+def _missing(fields: Fields) -> str:
+    pages = plural(fields.whole("pages"), "page")
+    return f"{fields.text('kind')} {fields.text('name')} ({pages} with content)"
 
 
 def cost(fields: Fields) -> Cost:

@@ -53,12 +53,10 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
     with asking(keeper) as client:
         answer, descriptors = client.ask("open", epoch=epoch)
         try:
-            regions = {region["number"]: region for region in answer["regions"]}
             with Chain(parent) if parent else nullcontext() as chain:
                 write_dump(bitmaps, answer, sources_of(answer, descriptors), chain, targets.image)
             write_json(targets.layout, answer["layout"])
-            truth = truth_of(bitmaps, regions, descriptors)
-            write_json(targets.truth, truth)
+            write_json(targets.truth, truth_of(bitmaps, answer, descriptors))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
