@@ -72,8 +72,10 @@ def workload(root: int, tracer: int) -> list[int]:
     for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - quicker
         with contextlib.suppress(OSError):
             fields = _fields(int(name))
-            parents[int(name)] = int(fields.get(b"PPid", b"0"))
-            if int(fields.get(b"TracerPid", b"0")) == tracer:
+            parents[int(name)] = int(fields[b"PPid"])
+            # Nobody traces a first thread that has ended.
+            others = _tasks(int(name)) if fields[b"State"].startswith(b"Z") else []
+            if tracer in (int(each[b"TracerPid"]) for each in (fields, *map(_fields, others))):
                 traced.add(int(name))
     found = {root, *traced}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:

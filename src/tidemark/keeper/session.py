@@ -142,7 +142,8 @@ class Session:
         layout = snapshot.layout()
         unsaved = layout.pop("unsaved")
         answer = {"layout": layout, "regions": regions, "policy": policy, "unsaved": unsaved}
-        return answer | {"truth": self._tell_truth(descriptors)}, descriptors
+        pids = [[process.number, process.pid] for process in self._live.tree.in_order()]
+        return answer | {"pids": pids, "truth": self._tell_truth(descriptors)}, descriptors
 
     def _tell_truth(self, descriptors: list[int]) -> dict[str, Any]:
         self._close_truth()
