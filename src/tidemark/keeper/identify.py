@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tidemark import proc
 from tidemark.errors import UnsupportedError
-from tidemark.keeper.inquiry import Inquiry
+from tidemark.keeper.inquiry import Inquiry, namespace_of
 from tidemark.keeper.natures import HUGE, MEMORY, kind_of, kind_of_own, length_of, own_device
 from tidemark.keeper.objects import Mapping
 from tidemark.native.identity import mapped_objects
@@ -62,7 +62,7 @@ class Identifier:
             return []
         if self._by_links:
             objects = mapped_objects(tid, [(raw.start, raw.end) for raw in listed])
-            answers = [_told(raw, each) for raw, each in zip(listed, objects, strict=True)]
+            answers = [_told(tid, raw, each) for raw, each in zip(listed, objects, strict=True)]
         else:
             inquiry = Inquiry(tid, takes)
             answers = [inquiry.tell(raw) for raw in listed]
@@ -98,7 +98,7 @@ class Identifier:
             return [None] * len(listed)
 
 
-def _told(raw: RawMapping, found: Object | None) -> Mapping:
+def _told(tid: int, raw: RawMapping, found: Object | None) -> Mapping:
     """Return a mapping as its object has said what it is."""
     if found is None:
         return Mapping.of(raw, UNKNOWN)
@@ -108,7 +108,8 @@ def _told(raw: RawMapping, found: Object | None) -> Mapping:
     if not stat.S_ISREG(found.mode):
         return Mapping.of(raw, UNKNOWN)
     kind = kind_of_own(raw.name) if found.device == own_device() else "posix"
-    return Mapping.of(raw, kind, found.handle, found.size)
+    apart = found.handle or (namespace_of(tid) if kind == "sysv" else b"")
+    return Mapping.of(raw, kind, apart, found.size)
 
 
 def _huge(tid: int, mapping: RawMapping) -> UnsupportedError:

@@ -52,7 +52,7 @@ class Inquiry:
         """Return what a mapping shows, of the kind ``UNKNOWN`` where nobody can tell."""
         if raw.device == own_device():
             kind = kind_of_own(raw.name)
-            return Mapping.of(raw, kind, self._namespace if kind == "sysv" else b"")
+            return Mapping.of(raw, kind, namespace_of(self._tid) if kind == "sysv" else b"")
         if raw.device == own_device(huge=True):
             return Mapping.of(raw, HUGE)
         found = self._by_descriptor(raw) or _object_at(f"/proc/{self._tid}/root{raw.name}", raw)
@@ -82,17 +82,6 @@ class Inquiry:
         return next(made, UNKNOWN)
 
     @functools.cached_property
-    def _namespace(self) -> bytes:
-        """What sets segments apart: the IPC namespace.
-
-        One that is taken along to another namespace counts as two regions; both are settled by
-        content, since a segment that cannot be opened is never vouched for.
-        """
-        with contextlib.suppress(OSError):
-            return os.readlink(f"/proc/{self._tid}/ns/ipc").encode()  # noqa: PTH115 - quicker
-        return b""
-
-    @functools.cached_property
     def _descriptors(self) -> dict[tuple[Device, int], int]:
         return {(file.device, file.inode): file.number for file in open_files(self._tid)}
 
@@ -106,6 +95,17 @@ class Inquiry:
                 major, minor = before.split()[2].split(":")
                 found[int(major), int(minor)] = after.split()[0]
         return found
+
+
+def namespace_of(tid: int) -> bytes:
+    """Return what sets segments apart where their objects do not: the IPC namespace.
+
+    One that is taken along to another namespace counts as two regions; both are settled by content,
+    since a segment that cannot be opened is never vouched for.
+    """
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{tid}/ns/ipc").encode()  # noqa: PTH115 - quicker
+    return b""
 
 
 def _object_at(path: str, raw: RawMapping) -> Object | None:
