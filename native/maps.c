@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,28 +33,40 @@ static uint32_t protection_of(uint64_t flags)
 	       (flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
 }
 
-/* The next shared mapping at or after `address`; false at the end, with errno ENOENT. */
+/* Keeps as much of a name as there is room for. */
+static void set_name(struct tm_mapping *mapping, const char *name, size_t length)
+{
+	if (length >= sizeof(mapping->name))
+		length = sizeof(mapping->name) - 1;
+	memcpy(mapping->name, name, length);
+	mapping->name[length] = '\0';
+}
+
+/*
+ * The next shared mapping at or after `address`; false at the end, with errno ENOENT. The kernel
+ * gives a name whole or not at all, so there is room for the longest, of which we keep a part.
+ */
 static bool query_next(int fd, uint64_t address, struct tm_mapping *ret)
 {
+	char name[PATH_MAX] = "";
 	struct procmap_query query = {
 		.size = sizeof(query),
 		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA | PROCMAP_QUERY_VMA_SHARED,
 		.query_addr = address,
-		.vma_name_addr = (uintptr_t)ret->name,
-		.vma_name_size = sizeof(ret->name),
+		.vma_name_addr = (uintptr_t)name,
+		.vma_name_size = sizeof(name),
 	};
 
-	ret->name[0] = '\0';
 	if (ioctl(fd, PROCMAP_QUERY, &query) < 0) {
 		if (errno != ENAMETOOLONG)
 			return false;
-		/* The object's identity is its inode; a name too long to fit is only shown. */
 		query.vma_name_addr = 0;
 		query.vma_name_size = 0;
-		snprintf(ret->name, sizeof(ret->name), "(name too long)");
+		snprintf(name, sizeof(name), "(name too long)");
 		if (ioctl(fd, PROCMAP_QUERY, &query) < 0)
 			return false;
 	}
+	set_name(ret, name, strlen(name));
 	ret->start = query.vma_start;
 	ret->end = query.vma_end;
 	ret->offset = query.vma_offset;
@@ -61,6 +74,7 @@ static bool query_next(int fd, uint64_t address, struct tm_mapping *ret)
 	ret->device_major = query.dev_major;
 	ret->device_minor = query.dev_minor;
 	ret->protection = protection_of(query.vma_flags);
+	ret->page_size = query.vma_page_size;
 	return true;
 }
 
@@ -95,8 +109,8 @@ static bool parse_line(const char *line, struct tm_mapping *ret)
 	ret->protection = (permissions[0] == 'r' ? PROT_READ : 0) |
 			  (permissions[1] == 'w' ? PROT_WRITE : 0) |
 			  (permissions[2] == 'x' ? PROT_EXEC : 0);
-	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)strcspn(line + name, "\n"),
-		 line + name);
+	ret->page_size = 0;
+	set_name(ret, line + name, strcspn(line + name, "\n"));
 	return true;
 }
 

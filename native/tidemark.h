@@ -109,6 +109,7 @@ struct tm_mapping {
 	uint32_t device_major;
 	uint32_t device_minor;
 	uint32_t protection; /* PROT_READ, PROT_WRITE, PROT_EXEC */
+	uint64_t page_size;  /* of its page table, bytes; 0 where the kernel does not tell */
 	char name[256];	     /* cut to fit; as in /proc/PID/maps */
 };
 
@@ -123,6 +124,31 @@ struct tm_span {
 	uint64_t start;
 	uint64_t end;
 };
+
+/* identity: what stands behind mappings and descriptors */
+
+enum { TM_HANDLE_MAX = 32 };
+
+struct tm_object {
+	uint64_t inode;
+	uint64_t size;	      /* bytes */
+	uint64_t file_system; /* f_type of statfs(2) */
+	uint32_t device_major;
+	uint32_t device_minor;
+	uint32_t mode;	       /* st_mode of stat(2) */
+	uint32_t handle_bytes; /* 0 where its file system gives it no handle */
+	int sys_errno;	       /* of a mapping: 0, or why its object could not be asked */
+	unsigned char handle[32];
+};
+
+/* Asks the object behind `fd`, which may be a descriptor of O_PATH. */
+int tm_object_ask(int fd, struct tm_object *ret, struct tm_error *error);
+/*
+ * Asks the objects behind mappings of the process that thread `tid` is of, by their links in
+ * /proc/TID/map_files, which takes CAP_CHECKPOINT_RESTORE. Each has its own sys_errno.
+ */
+int tm_objects_mapped(int tid, const struct tm_span *spans, size_t count, struct tm_object *ret,
+		      struct tm_error *error);
 
 /* A span of addresses that shows the object's pages from `page` on. */
 struct tm_view {

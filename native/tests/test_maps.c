@@ -50,6 +50,30 @@ static void lists_offset_identity_and_protection(void)
 	close(fd);
 }
 
+static void keeps_the_beginning_of_a_long_name(void)
+{
+	struct tm_mapping mappings[CAPACITY];
+	struct tm_error error;
+	const struct tm_mapping *found;
+	char name[250];
+	size_t count, size = tm_page_size();
+	unsigned char *memory;
+	int fd;
+
+	memset(name, 'n', 249);
+	name[249] = '\0';
+	fd = memfd_create(name, 0);
+	CHECK(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+	memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(memory != MAP_FAILED);
+	CHECK_OK(tm_maps_shared(getpid(), CAPACITY, mappings, &count, &error));
+	found = find(mappings, count, memory);
+	CHECK(found && strncmp(found->name, "/memfd:nnn", 10) == 0);
+	CHECK(strlen(found->name) == TM_NAME_MAX - 1);
+	munmap(memory, size);
+	close(fd);
+}
+
 static void tells_how_many_do_not_fit(void)
 {
 	struct tm_mapping mapping;
@@ -80,6 +104,7 @@ static void says_that_a_process_is_gone(void)
 int main(void)
 {
 	lists_offset_identity_and_protection();
+	keeps_the_beginning_of_a_long_name();
 	tells_how_many_do_not_fit();
 	says_that_a_process_is_gone();
 	return 0;

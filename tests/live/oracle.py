@@ -1,16 +1,18 @@
 """What a frozen workload's memory holds, and which pages differ between two moments.
 
-It reads with mmap(2) and lseek(2) alone and compares bytes: nothing of Tidemark's has a part
-in it but the descriptors that the keeper hands out.
+It finds by itself what is mapped (:mod:`census`), reads by mmap(2) and lseek(2), and compares
+bytes: nothing of Tidemark's has a part in it but the descriptors that the keeper hands out.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from census import census, key_of, page_of
 from system import PAGE, data_runs
 
 if TYPE_CHECKING:
@@ -22,17 +24,46 @@ Content = dict[int, bytes]
 _ZERO = bytes(PAGE)
 
 
-def contents(answer: dict[str, Any], descriptors: list[int]) -> dict[int, Content]:
-    """Return the content of each region, by number, from the keeper's answer to ``open``."""
-    found: dict[int, Content] = {}
-    for region in answer["regions"]:
-        content: Content = {}
-        for page, count, offset, place in region["dump"]:
-            for at, data in _pages(descriptors[place], page, count, offset):
-                if data != _ZERO:
-                    content[at] = data
-        found[region["number"]] = content
+@dataclass(frozen=True)
+class Found:
+    """The content of each region, by number, and the names of what is in no region."""
+
+    contents: dict[int, Content]
+    left_out: list[str]
+
+
+def look(answer: dict[str, Any], descriptors: list[int], tracer: int) -> Found:
+    """Return what the processes hold that ``tracer`` traces.
+
+    The list of it is our own. The keeper's answer to ``open`` only says which region stands where,
+    and gives descriptors: to open an object anew would look as if somebody had touched it.
+    """
+    numbers = {pid: number for number, pid in answer["pids"]}
+    regions = {(m["process"], m["start"]): m["region"] for m in answer["layout"]["mappings"]}
+    held = {key_of(one): one for one in descriptors if _is_object(one)}
+    found = Found({}, [])
+    for key, shared in sorted(census(tracer).items()):
+        places = {(numbers.get(pid), start) for pid, start in shared.places}
+        known = {regions[place] for place in places if place in regions} - found.contents.keys()
+        if not known:
+            found.left_out.append(shared.name)
+        for number in known:
+            found.contents[number] = _content(held.get(key), shared.link)
     return found
+
+
+def _is_object(descriptor: int) -> bool:
+    return not str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/proc/")
+
+
+def _content(held: int | None, link: str) -> Content:
+    if held is not None:
+        return dict(_pages(held))
+    descriptor = os.open(link, os.O_RDONLY | os.O_NOATIME)
+    try:
+        return dict(_pages(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def changed(before: Content, now: Content) -> set[int]:
@@ -40,14 +71,14 @@ def changed(before: Content, now: Content) -> set[int]:
     return {page for page in before.keys() | now.keys() if before.get(page) != now.get(page)}
 
 
-def _pages(descriptor: int, page: int, count: int, offset: int) -> Iterator[tuple[int, bytes]]:
-    if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/proc/"):
-        for index in range(count):
-            yield page + index, os.pread(descriptor, PAGE, offset + index * PAGE)
-        return
-    if os.fstat(descriptor).st_size == 0:
+def _pages(descriptor: int) -> Iterator[tuple[int, bytes]]:
+    size = os.fstat(descriptor).st_size
+    if size == 0:
         return
     with mmap.mmap(descriptor, 0, mmap.MAP_SHARED, mmap.PROT_READ) as view:
         for start, end in data_runs(descriptor):
-            for at in range(max(start, offset), min(end, offset + count * PAGE), PAGE):
-                yield page + (at - offset) // PAGE, view[at : at + PAGE].ljust(PAGE, b"\0")
+            for at in range(start - start % PAGE, end, PAGE):
+                data = view[at : at + PAGE]
+                data = data if len(data) == PAGE else page_of(descriptor, at)
+                if data != _ZERO:
+                    yield at // PAGE, data

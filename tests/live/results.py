@@ -45,6 +45,8 @@ class Epoch:
     advance: dict[str, Any] = field(default_factory=dict)
     regions: dict[int, RegionResult] = field(default_factory=dict)
     content: dict[int, oracle.Content] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """What the processes map, and the keeper has no region for."""
 
     @property
     def region(self) -> RegionResult:
@@ -61,6 +63,8 @@ class Epoch:
 
     def judge(self, before: Epoch | None) -> None:
         """Fail where a page changed that is not dirty, and is not going to be settled either."""
+        assert not self.left_out, f"not in the dump at all: {self.left_out}"
+        assert self.content.keys() == self.regions.keys(), "regions that nobody maps"
         for number, content in self.content.items():
             region = self.regions[number]
             assert content.keys() == region.used, f"region {number}: used"

@@ -260,7 +260,8 @@ class Stage:
         with self.client() as client:
             answer, descriptors = client.ask("open", epoch=number)
         try:
-            epoch.content = oracle.contents(answer, descriptors)
+            found = oracle.look(answer, descriptors, self.keeper["pid"])
+            epoch.content, epoch.left_out = found.contents, found.left_out
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -99,7 +99,7 @@ def test_the_truth_is_read_by_another_way_than_the_dump(stage: Stage) -> None:
     (region,) = read_json(stage.path(0, "truth.json"))["regions"]
     assert region["witness"] == [1], "the dump read the object, which process 0 showed it"
     assert region["unwitnessed"] == 0
-    assert len(read_truth(stage.path(0, "truth.json"))[1].pages) == 8
+    assert len(read_truth(stage.path(0, "truth.json")).regions[1].hashes.pages) == 8
 
 
 LIE = """
@@ -136,6 +136,62 @@ def test_a_tracker_that_lies_is_found_out(
     assert (before["missed"], before["different"]) == (0, 0)
     assert (lying["changed"], lying["missed"], lying["recall"]) == (2, 1, 0.5)
     assert lying["different"] == 1, "page 7 is restored as it was before"
+
+
+OVERSIGHT = """
+from tidemark.keeper import objects
+
+objects.TRACKED = objects.TRACKED - {"posix"}
+"""
+
+
+def test_an_object_that_the_dump_leaves_out_is_found_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The truth has a list of its own: the dump's mistake is not its mistake, too."""
+    mistakes = tmp_path / "mistakes"
+    mistakes.mkdir()
+    (mistakes / "sitecustomize.py").write_text(OVERSIGHT)
+    monkeypatch.setenv("PYTHONPATH", str(mistakes))
+    leader = stage.start()
+    leader.fill(leader.anonymous(4))
+    path = stage.shm_path()
+    leader.fill(leader.map(leader.file(path, 16), 16), 0, 5)
+    stage.ready()
+    with stage.epoch(judged=False) as epoch:
+        pass
+    assert epoch.left_out == [path]
+    (found,) = stage.verify_all()
+    assert found["missing"] == [{"kind": "posix", "name": path, "pages": 5}]
+    assert (found["changed"], found["missed"], found["different"]) == (9, 5, 0)
+    assert found["recall"] == 4 / 9
+
+
+def test_two_objects_that_the_dump_takes_for_one_are_found_out(
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    root: None,  # noqa: ARG001 - it asks for root
+) -> None:
+    mistakes = tmp_path / "mistakes"
+    mistakes.mkdir()
+    (mistakes / "sitecustomize.py").write_text(
+        "from tidemark.native import identity\n"
+        "honest = identity._object\n"
+        "identity._object = lambda raw: honest(raw)._replace(handle=b'one')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(mistakes))
+    leader = stage.start()
+    for child in (leader.fork(), leader.fork()):
+        child.call("unshare", 0x08000000)  # CLONE_NEWIPC
+        child.fill(child.attach_segment(child.segment(8), 8))
+    stage.ready()
+    with stage.epoch(judged=False) as epoch:
+        pass
+    assert len(epoch.regions) == 1
+    (found,) = stage.verify_all()
+    assert [one["pages"] for one in found["missing"]] == [8]
+    assert found["missed"] == 8
 
 
 def test_a_restored_page_that_is_damaged_is_found_out(stage: Stage) -> None:

@@ -58,6 +58,12 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "shared memory that has a name is taken for a file",
+        "src/tidemark/keeper/objects.py",
+        'frozenset({"anonymous", "memfd", "sysv", "posix"})',
+        'frozenset({"anonymous", "memfd", "sysv"})',
+    ),
+    Mutation(
         "the witness sees nothing",
         "src/tidemark/keeper/witness.py",
         "        if touched or self._numbers[region.number] in (written or ()):\n",

@@ -161,6 +161,8 @@ def one_epoch(stage: Stage, tally: Tally) -> Iterator[None]:
     with stage.epoch(judged=False) as epoch:
         yield
     before = stage.epochs[-2] if len(stage.epochs) > 1 else None
+    if epoch.left_out:
+        raise LostError(f"epoch {epoch.number}: not in the dump at all: {epoch.left_out}")
     images = open_images(stage.path(epoch.number, "image"))
     for number, content in epoch.content.items():
         changed = oracle.changed(_content(before, number), content)

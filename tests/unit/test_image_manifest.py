@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from image_fixture import Content, write
 
+from tidemark.cli import main
 from tidemark.errors import ImageError
 from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
@@ -20,6 +21,8 @@ from tidemark.image.manifest import (
     file_record,
     load_manifest,
 )
+from tidemark.image.squash import squash
+from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +111,61 @@ def test_an_image_that_records_a_pages_file_by_its_bytes_is_read_as_before(path:
     value["files"]["pages-1.img"]["xxh3"] = file_record(path.with_name("pages-1.img")).xxh3
     path.write_bytes(resealed(value))
     check_image(path.parent)
+
+
+UNSAVED = (
+    Unsaved("device", "/dev/mem", 4096, (0,)),
+    Unsaved("file", "/var/lib/data", 8192, (0, 2)),
+)
+
+
+def test_what_is_not_saved_is_read_as_it_was_written(path: Path) -> None:
+    manifest, _ = load_manifest(path)
+    path.write_bytes(dump_manifest(replace(manifest, unsaved=UNSAVED)))
+    assert load_manifest(path)[0].unsaved == UNSAVED
+
+
+def test_a_manifest_that_does_not_tell_what_is_not_saved_is_read_as_before(path: Path) -> None:
+    assert "unsaved" not in json.loads(path.read_text())
+    assert load_manifest(path)[0].unsaved == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        3,
+        [3],
+        [{"kind": "file", "name": "/x", "bytes": -1, "processes": []}],
+        [{"kind": "file", "name": "/x", "bytes": 1, "processes": ["0"]}],
+        [{"kind": "file", "bytes": 1, "processes": [0]}],
+    ],
+)
+def test_nonsense_about_what_is_not_saved_is_refused(path: Path, wrong: object) -> None:
+    path.write_bytes(resealed(json.loads(path.read_text()) | {"unsaved": wrong}))
+    with pytest.raises(ImageError, match="is missing or wrong"):
+        load_manifest(path)
+
+
+def test_show_lists_what_is_not_saved(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest, _ = load_manifest(path)
+    path.write_bytes(dump_manifest(replace(manifest, unsaved=UNSAVED)))
+    assert main(["show", str(path.parent)]) == 0
+    *_, summary, device, file = capsys.readouterr().out.splitlines()
+    assert summary == "not saved: 1 device, 1 file"
+    assert device == "  device /dev/mem (4096 bytes, mapped by process 0)"
+    assert file == "  file /var/lib/data (8192 bytes, mapped by processes 0, 2)"
+    assert main(["show", "--json", str(path.parent)]) == 0
+    assert json.loads(capsys.readouterr().out)["unsaved"] == [one.to_json() for one in UNSAVED]
+
+
+def test_a_squashed_image_still_tells_what_is_not_saved(tmp_path: Path) -> None:
+    write(tmp_path / "e0", {1: Content({0: 1})})
+    write(tmp_path / "e1", {1: Content({1: 2}, [0])}, tmp_path / "e0")
+    path = tmp_path / "e1" / "manifest.json"
+    manifest, _ = load_manifest(path)
+    path.write_bytes(dump_manifest(replace(manifest, unsaved=UNSAVED)))
+    squash(path.parent)
+    assert load_manifest(path)[0].unsaved == UNSAVED
 
 
 def of_large_pages(manifest: Manifest) -> Manifest:

@@ -133,6 +133,40 @@ def test_a_restored_process_that_does_not_share_is_a_failure(grid: Path) -> None
     assert "3 of 4 mappings" in found["workloads"][0]["problems"][0]
 
 
+def test_an_object_that_is_in_no_region_is_a_failure_that_names_it(grid: Path) -> None:
+    path = grid / "grid" / "e1" / "verify.json"
+    missing = [{"kind": "posix", "name": "/dev/x", "pages": 5}]
+    write_json(path, read_json(path) | {"missed": 5, "missing": missing})
+    _, found = report(grid, ("grid", 4))
+    assert found["workloads"][0]["problems"] == [
+        "epoch 1: 5 pages are written but missed by the dump",
+        "epoch 1: shared memory is in no region of the dump: posix /dev/x (5 pages with content)",
+    ]
+
+
+def test_what_could_not_be_judged_is_no_failure_and_is_said(grid: Path) -> None:
+    path = grid / "grid" / "e1" / "verify.json"
+    write_json(path, read_json(path) | {"unjudged": 3, "unjudged_objects": ["/x"]})
+    _, found = report(grid, ("grid", 4))
+    assert found["workloads"][0]["state"] == "verified"
+    assert found["workloads"][0]["headline"] == (
+        "Verified bit for bit; 3 pages could not be judged; 1 object could not be judged"
+    )
+
+
+def test_what_is_shared_and_not_saved_is_listed(grid: Path) -> None:
+    path = grid / "grid" / "e2" / "image" / "manifest.json"
+    file = {"kind": "file", "name": "/data/<b>", "bytes": 4096, "processes": [0, 1]}
+    device = {"kind": "device", "name": "/dev/mem", "bytes": 4096, "processes": [0]}
+    write_json(path, read_json(path) | {"unsaved": [device, file, file | {"bytes": 8192}]})
+    page, found = report(grid, ("grid", 4))
+    assert "Not saved: 1 device, 2 files." in page
+    assert "file /data/&lt;b&gt; (8192 bytes, mapped by processes 0, 1)" in page
+    assert found["workloads"][0]["unsaved"] == [device, file, file | {"bytes": 8192}]
+    counts = [row["unsaved"] for row in found["rows"] if row["scope"] == "epoch"]
+    assert counts == [0, 0, 3, 0]
+
+
 def test_a_workload_whose_own_check_fails_is_not_verified(grid: Path) -> None:
     path = grid / "grid" / "live.json"
     check = {"argv": ["./check", "--all"], "exit_code": 2}

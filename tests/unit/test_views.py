@@ -12,7 +12,7 @@ from tidemark.keeper.views import View, common, difference
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE
 
-REGIONS = [Region(n, ((0, 1), n, False), "memfd", "", None) for n in (1, 2)]
+REGIONS = [Region(n, ((0, 1), n, False, b""), "memfd", "", None) for n in (1, 2)]
 
 Shown = dict[int, tuple[int, int]]
 

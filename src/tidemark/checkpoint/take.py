@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tidemark.checkpoint.series import Series
     from tidemark.keeper.client import Client
     from tidemark.proto import tracking_pb2 as pb
+    from tidemark.unsaved import Unsaved
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Taken:
     """One checkpoint that was taken.
 
     ``bytes`` of page content were written; ``full``: nothing was left to a parent; ``held``: the
-    workload stood until all was written.
+    workload stood until all was written; ``unsaved``: what it shares besides, and is in no dump.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Taken:
     suspects: int
     frozen_seconds: float
     seconds: float
+    unsaved: tuple[Unsaved, ...] = ()
 
 
 class Taker:
@@ -156,6 +158,7 @@ class Taker:
             suspects=sum(region.suspect_count for region in bitmaps.regions),
             frozen_seconds=stood["frozen_seconds"],
             seconds=time.monotonic() - since,
+            unsaved=written.manifest.unsaved,
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tidemark.cli.quantities import count, seconds, shown_bytes, shown_seconds, size
 from tidemark.console import Interrupts
 from tidemark.files import SCHEMA
+from tidemark.unsaved import phrase_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -134,6 +135,8 @@ def line_of(taken: Taken) -> str:
         notes.append("written while the process stood: --max-memory is too small for a copy")
     if taken.suspects:
         notes.append(f"{taken.suspects} pages compared with the parent")
+    if taken.unsaved:
+        notes.append(f"not saved: {phrase_of(one.kind for one in taken.unsaved)}")
     return (
         f"{taken.path}  {taken.pages} pages, {shown_bytes(taken.bytes)}; "
         f"frozen {shown_seconds(taken.frozen_seconds)}, in all {shown_seconds(taken.seconds)}; "

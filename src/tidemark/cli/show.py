@@ -11,9 +11,11 @@ from tidemark.files import dump_json
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
 
     from tidemark.image.directory import Image
     from tidemark.image.manifest import RegionRecord
+    from tidemark.unsaved import Unsaved
 
 SUMMARY = "list what a dump, or a chain of them, holds"
 _COLUMNS = ("region", "kind", "pages", "present", "in parent", "holes", "bytes")
@@ -87,6 +89,7 @@ def _value(image: Image) -> dict[str, Any]:
     if manifest := image.manifest:
         for key in ("workload", "epoch", "tracker"):
             value[key] = getattr(manifest, key)
+        value["unsaved"] = [one.to_json() for one in manifest.unsaved]
     return value
 
 
@@ -103,7 +106,19 @@ def _text(image: Image) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     accounts = [_account(region.record) for region in regions if region.record]
-    return "\n".join([_heading(image), *lines, *accounts]) + "\n"
+    unsaved = _unsaved(image.manifest.unsaved if image.manifest else ())
+    return "\n".join([_heading(image), *lines, *accounts, *unsaved]) + "\n"
+
+
+def _unsaved(unsaved: Sequence[Unsaved]) -> list[str]:
+    from tidemark.unsaved import phrase_of
+
+    if not unsaved:
+        return []
+    return [
+        f"not saved: {phrase_of(one.kind for one in unsaved)}",
+        *(f"  {one}" for one in unsaved),
+    ]
 
 
 def _heading(image: Image) -> str:

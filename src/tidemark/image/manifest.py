@@ -14,6 +14,7 @@ from tidemark.files import SCHEMA, dump_json
 from tidemark.image.framing import REMEDY, file_size, open_file, reading
 from tidemark.image.names import INVENTORY, pagemap_name, pages_name
 from tidemark.native.pages import HASH_BYTES, file_hash
+from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,8 @@ class Manifest:
     """All of manifest.json; ``regions`` ascend by number, ``page_size`` is in bytes.
 
     ``stands_for``: the SHA-256 of the manifest of an image with parents, of which this one has the
-    content without them; its children take this one for their parent.
+    content without them; its children take this one for their parent. ``unsaved``: what processes
+    shared besides; an older manifest does not tell.
     """
 
     page_size: int
@@ -105,6 +107,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
     regions: tuple[RegionRecord, ...]
     stands_for: str | None = None
+    unsaved: tuple[Unsaved, ...] = ()
 
     def region(self, shmid: int) -> RegionRecord | None:
         """Return the record of a region, or None where the dump has no such region."""
@@ -129,6 +132,9 @@ def dump_manifest(manifest: Manifest) -> bytes:
             "files": {name: vars(record) for name, record in manifest.files.items()},
             "regions": [_region_value(region) for region in manifest.regions],
             "stands_for": manifest.stands_for,
+            **(
+                {"unsaved": [one.to_json() for one in manifest.unsaved]} if manifest.unsaved else {}
+            ),
         }
     )
     # The first key in order, so that this is the JSON that sorting all keys would give.
@@ -202,6 +208,17 @@ def _manifest(value: Any) -> Manifest:
         files={name: _file(_get(files, name, dict)) for name in files},
         regions=tuple(_region(region) for region in _get(value, "regions", list)),
         stands_for=_optional(value, "stands_for", str),
+        unsaved=tuple(_unsaved(one) for one in _optional(value, "unsaved", list) or ()),
+    )
+
+
+def _unsaved(value: Any) -> Unsaved:
+    processes = [{"process": number} for number in _get(value, "processes", list)]
+    return Unsaved(
+        kind=_get(value, "kind", str),
+        name=_get(value, "name", str),
+        bytes=_get(value, "bytes", int),
+        processes=tuple(_get(each, "process", int) for each in processes),
     )
 
 

@@ -61,6 +61,7 @@ def _write(chain: Chain, target: Path, spares: Spares | None) -> None:
         parent=None,
         stands_for=image.sha256,
         spares=spares,
+        unsaved=image.manifest.unsaved,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tidemark.image.chain import Chain
     from tidemark.image.spares import Spares
     from tidemark.native.pages import Source
+    from tidemark.unsaved import Unsaved
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     parent: Chain | None,
     stands_for: str | None = None,
     spares: Spares | None = None,
+    unsaved: Sequence[Unsaved] = (),
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -70,6 +72,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     only read.
 
     :param spares: files to write content over, in the place of new ones
+    :param unsaved: what the workload shared besides
     :raises StorageError: when ``target`` holds something, or cannot be written
     :raises ImageError: when a page is to be left to a parent that lacks it
     :raises tidemark.native.library.NativeError: when a page cannot be read
@@ -90,6 +93,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
             files=_file_records(staging, records),
             regions=tuple(record for record, _ in records),
             stands_for=stands_for,
+            unsaved=tuple(unsaved),
         )
         _write_file(staging / MANIFEST, dump_manifest(manifest))
         sync_directory(staging)

@@ -240,6 +240,7 @@ class Checkpoints:
         return {
             "scan": scan | {"workload": self._live.workload.name},
             "layout": layout,
+            "unsaved": layout.pop("unsaved"),
             "regions": regions,
             "policy": asdict(self._live.workload.policy),
             "parent": self._parent,

@@ -16,7 +16,8 @@ from tidemark.native.maps import shared_mappings
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from tidemark.keeper.objects import Classifier, Identity
+    from tidemark.keeper.identify import Identifier
+    from tidemark.keeper.objects import Identity
     from tidemark.keeper.region import Region
 
 _KTHREADD = 2
@@ -24,7 +25,7 @@ _KTHREADD = 2
 
 
 def outside_writers(
-    ours: Container[int], classifier: Classifier, regions: Sequence[Region]
+    ours: Container[int], identifier: Identifier, regions: Sequence[Region]
 ) -> dict[Identity, str]:
     """Return what processes other than ``ours`` and this one may write, each with the reason.
 
@@ -38,7 +39,7 @@ def outside_writers(
     found: dict[Identity, str] = {}
     for pid in others:
         try:
-            found |= dict.fromkeys(_mapped(pid, classifier), suspicion.FOREIGN)
+            found |= dict.fromkeys(_mapped(pid, identifier, regions), suspicion.FOREIGN)
         except ForbiddenError:
             user = proc.user_of(pid)
             for region in named:
@@ -76,8 +77,8 @@ def _may_be_opened(region: Region, user: int) -> bool:
     return user == status.st_uid or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
-def _mapped(pid: int, classifier: Classifier) -> set[Identity]:
-    """Return what shared memory a process maps, asked through a thread that has not ended.
+def _mapped(pid: int, identifier: Identifier, regions: Sequence[Region]) -> set[Identity]:
+    """Return which of the regions a process maps, asked through a thread that has not ended.
 
     :raises ForbiddenError: when it has memory and may not be inspected
     """
@@ -90,7 +91,7 @@ def _mapped(pid: int, classifier: Classifier) -> set[Identity]:
             continue  # a thread of the kernel
         except NativeError:
             continue
-        return {m.identity for m in classifier.shared_memory(tid, raw, ours=False)}
+        return identifier.shown(tid, raw, regions)
     return set()
 
 

@@ -1,8 +1,6 @@
-"""How the content of a region is read: the object itself, or the memory of who maps it.
+"""How the dump reads a region: the object itself, or the memory of the first who map it.
 
-The dump and the truth that it is later compared with are read by different ways, so that one
-wrong way cannot hide itself: the dump reads the object, or else the memory of the first
-processes that map it; the truth reads the memory of the last.
+The truth that it is later compared with (:mod:`truth`) is read by another way.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import Extent, mapped_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from tidemark.keeper.region import Region
     from tidemark.keeper.tracking import ScannedView
@@ -99,24 +97,6 @@ def read_for_dump(region: Region, scanned: Iterable[ScannedView], memories: Memo
         extents = memories.object_extents(region, region.descriptor, [(0, region.pages)])
         return Reading(extents, [], Bitmap(region.pages))
     return _read_memory(region, _readable(region, scanned), memories)
-
-
-def read_for_truth(
-    region: Region, scanned: Iterable[ScannedView], memories: Memories, used: Mapping[int, object]
-) -> Reading:
-    """Return another way: the memory of the last processes, those in ``used`` last of all.
-
-    Pages that no process maps are read from the object, where it can be reached.
-    """
-    views = _readable(region, scanned)
-    views.sort(
-        key=lambda scan: (_is_hidden(scan), scan.process.number in used, -scan.process.number)
-    )
-    reading = _read_memory(region, views, memories)
-    if region.descriptor is None:
-        return reading
-    rest = memories.object_extents(region, region.descriptor, reading.unreached.runs())
-    return Reading(reading.extents + rest, reading.processes, reading.unreached)
 
 
 def _readable(region: Region, scanned: Iterable[ScannedView]) -> list[ScannedView]:

@@ -15,6 +15,7 @@ from tidemark.keeper.begin import begin
 from tidemark.keeper.quantum import command_failed, describe_ending, quantum_of
 from tidemark.keeper.snapshot import Snapshot
 from tidemark.keeper.spawn import last_output
+from tidemark.keeper.truth import Truth
 from tidemark.native.process import adopt_orphans
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Session:
         self._stood: list[float] = []
         self._live = live
         self._snapshot: Snapshot | None = None
+        self._truth: Truth | None = None
         self._scan: dict[str, Any] | None = None
         self._frozen_at = 0.0
 
@@ -132,12 +134,28 @@ class Session:
     def open(self) -> tuple[dict[str, Any], list[int]]:
         """Return the layout, and how to read the regions, with the descriptors for that.
 
-        ``policy`` says how the workload wants its pages to be settled.
+        ``policy`` says how the workload wants its pages to be settled, ``unsaved`` what it shares
+        and is in no region, and ``truth`` what the dump is to be held against.
         """
         snapshot = self._snapshot_now()
         regions, descriptors = snapshot.readings()
         policy = asdict(self._live.workload.policy)
-        return {"layout": snapshot.layout(), "regions": regions, "policy": policy}, descriptors
+        layout = snapshot.layout()
+        unsaved = layout.pop("unsaved")
+        answer = {"layout": layout, "regions": regions, "policy": policy, "unsaved": unsaved}
+        pids = [[process.number, process.pid] for process in self._live.tree.in_order()]
+        return answer | {"pids": pids, "truth": self._tell_truth(descriptors)}, descriptors
+
+    def _tell_truth(self, descriptors: list[int]) -> dict[str, Any]:
+        self._close_truth()
+        held = [region.descriptor for region in self._live.tracking.in_order()]
+        self._truth = Truth(self._live.tree, [one for one in held if one is not None])
+        return self._truth.tell(descriptors)
+
+    def _close_truth(self) -> None:
+        if self._truth is not None:
+            self._truth.close()
+            self._truth = None
 
     def _snapshot_now(self) -> Snapshot:
         if self._snapshot is None:
@@ -146,6 +164,7 @@ class Session:
         return self._snapshot
 
     def _close_snapshot(self) -> None:
+        self._close_truth()
         if self._snapshot is not None:
             self._snapshot.close()
             self._snapshot = self._scan = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidemark.keeper.readers import Memories, Reading, read_for_dump, read_for_truth
+from tidemark.keeper.leftout import left_out
+from tidemark.keeper.readers import Memories, Reading, read_for_dump
 from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import Source
 
@@ -99,6 +100,7 @@ class Snapshot:
         except BaseException:
             self.close()
             raise
+        self._mapped = tracking.mapped(tree)
         self.found = [Found.of(region) for region in tracking.in_order()]
         tracking.end_epoch()
 
@@ -144,7 +146,10 @@ class Snapshot:
         return sorted(self._scanned, key=lambda scan: (scan.process.number, scan.view.start))
 
     def layout(self) -> dict[str, Any]:
-        """Return who maps what where: the content of layout.json."""
+        """Return who maps what where: the content of layout.json.
+
+        Besides, ``unsaved``: what is mapped, and in no region.
+        """
         mapped = {scan.process.number for scan in self._scanned}
         return {
             "processes": [
@@ -161,10 +166,11 @@ class Snapshot:
                 for r in self._tracking.in_order()
             ],
             "mappings": [_place(scan) for scan in self._in_order()],
+            "unsaved": [one.to_json() for one in left_out(self._mapped)],
         }
 
     def readings(self) -> tuple[list[dict[str, Any]], list[int]]:
-        """Return how the dump and the truth read each region, and the descriptors for it.
+        """Return how the dump reads each region, and the descriptors for it.
 
         Extents name a descriptor by its place in the list.
         """
@@ -172,24 +178,14 @@ class Snapshot:
         regions = []
         for region in self._tracking.in_order():
             dump = self._dump[region.number]
-            used = dump.processes or self._owner_of_link(region)
-            truth = read_for_truth(region, self._scanned, self._memories, dict.fromkeys(used))
             regions.append(
                 {
                     "number": region.number,
                     "dump": _indexed(dump, descriptors),
                     "unreached": len(dump.unreached),
-                    "truth": _indexed(truth, descriptors),
-                    "witness": sorted(truth.processes),
-                    "unwitnessed": len(truth.unreached),
                 }
             )
         return regions, descriptors
-
-    def _owner_of_link(self, region: Region) -> list[int]:
-        """Return the process through whose link the object was opened: the first that maps it."""
-        numbers = [s.process.number for s in self._scanned if s.view.region is region]
-        return [min(numbers)] if numbers else []
 
 
 def _place(scan: ScannedView) -> dict[str, Any]:

@@ -89,6 +89,9 @@ class AddressSpace:
     ``views`` are those that the epoch knows: mapped when it began, or when the process was born
     in it. ``watched`` are the parts of them, in whole blocks, that are armed, and ``refused`` those
     that the kernel cannot watch. Where ``space`` is None nothing is armed, and ``reason`` says why.
+
+    ``covered`` are the addresses of the views under the tracker, and where ``steady`` nobody has
+    unmapped or moved any of them since: that would have been reported.
     """
 
     tracker: str
@@ -102,9 +105,29 @@ class AddressSpace:
     refused: list[View] = field(default_factory=list)
     planned: list[tuple[View, list[Run]]] = field(default_factory=list)
     blocks: list[View] = field(default_factory=list)  # the parts to watch, as planned
+    covered: set[tuple[int, int]] = field(default_factory=set)
+    steady: bool = False
+
+    def stands(self, start: int, end: int) -> bool:
+        """Return whether what was mapped at [start, end) when it was armed last is there still.
+
+        shmdt(2) and shmat(2) are not reported: what shows or showed a segment may be another.
+        """
+        return self.steady and (start, end) in self.covered
+
+    def takes(self, start: int, end: int) -> bool:
+        """Return whether the kernel lets a mapping be watched: of files, shared memory alone."""
+        try:
+            if self.tracker != ATOMIC or self.space is None:
+                return False
+            self.space.cover(start, end)
+        except NativeError:
+            return False
+        return True
 
     def close(self) -> None:
         """Stop tracking; the process is left as if it had never been tracked."""
+        self.steady = False
         self.views, self.watched, self.refused = [], [], []
         if self.space is not None:
             self.notices.remove(self.space.fileno())
@@ -148,6 +171,8 @@ class AddressSpace:
         fresh = [] if self.watched == self.blocks else difference(self.blocks, self.watched)
         self.space.arm([(view.start, view.end) for view in fresh])
         self.watched = self.blocks
+        self.covered = {(view.start, view.end) for view in writable}
+        self.steady = self.tracker == ATOMIC
         return sum(view.count for view in fresh)
 
     def _plan(self, views: list[View]) -> None:
@@ -254,6 +279,7 @@ class AddressSpace:
 
         They may have been longer: of mremap(2) that moves nothing nobody is told.
         """
+        self.steady = False
         for view in self.views:
             view.region.suspect_from(reason, view.page)
 
@@ -267,6 +293,7 @@ class AddressSpace:
     def hear(self) -> None:
         """Take note of what was done to mappings and will not show in a scan."""
         while self.space is not None and (notice := self.space.notice()) is not None:
+            self.steady = self.steady and notice.deed is Deed.GIVEN
             if notice.deed is Deed.UNMAPPED:
                 self._hear_unmapped(notice)
                 continue

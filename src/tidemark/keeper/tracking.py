@@ -21,8 +21,10 @@ from tidemark.keeper import suspicion
 from tidemark.keeper.descriptors import holdings
 from tidemark.keeper.foreign import outside_writers
 from tidemark.keeper.grace import called_from_outside
+from tidemark.keeper.identify import Identifier
+from tidemark.keeper.leftout import left_out
 from tidemark.keeper.notices import Notices
-from tidemark.keeper.objects import Classifier, Identity, Mapping, open_object
+from tidemark.keeper.objects import Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
@@ -33,8 +35,11 @@ from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
 from tidemark.native.process import changes_mappings, holds_locks, same_space
+from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
     from tidemark.native.maps import RawMapping
@@ -71,7 +76,8 @@ class Tracking:
         self.tracker = tracker
         self.regions: dict[Identity, Region] = {}
         self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
-        self._classifier = Classifier()
+        self._identifier = Identifier()
+        self._identified: dict[int, dict[RawMapping, Mapping]] = {}  # by pid, at the last look
         self._next_region = 1
         self._witness = Witness()
         self._pressure = Pressure()
@@ -107,13 +113,35 @@ class Tracking:
 
         :raises UnsupportedError: for memory in huge pages
         """
+        space = self._spaces.get(process.pid)
+        before = self._identified.get(process.pid, {})
+
+        def known(raw: RawMapping) -> Mapping | None:
+            there = space is not None and space.stands(raw.start, raw.end)
+            mapping = before.get(raw) if there else None
+            return None if mapping is None or mapping.kind == "sysv" else mapping
+
+        def takes(raw: RawMapping) -> bool:
+            return space is not None and space.takes(raw.start, raw.end)
+
         for thread in process.living():
             try:
-                self._listed[process.pid] = shared_mappings(thread.tid)
-                return self._classifier.shared_memory(thread.tid, self._listed[process.pid])
+                listed = shared_mappings(thread.tid)
+                found = self._identifier.identify(thread.tid, listed, known, takes)
             except ProcessGoneError:
                 continue
+            self._listed[process.pid] = listed
+            self._identified[process.pid] = dict(zip(listed, found, strict=True))
+            return [mapping for mapping in found if mapping.tracked]
+        self._identified.pop(process.pid, None)
         return []
+
+    def mapped(self, tree: Tree) -> list[tuple[int, Collection[Mapping]]]:
+        """Return, by the number of a process, what it mapped when it was looked at last."""
+        return [
+            (process.number, self._identified.get(process.pid, {}).values())
+            for process in tree.in_order()
+        ]
 
     def _views(self, process: Process) -> list[tuple[Mapping, View]]:
         """Return what a process maps.
@@ -152,6 +180,8 @@ class Tracking:
             region.mapped = False
             region.measure()
         self._listed = {}
+        pids = set(tree.processes)
+        self._identified = {p: known for p, known in self._identified.items() if p in pids}
         views = {process.pid: self._views(process) for process in tree.in_order()}
         for identity, region in list(self.regions.items()):
             if not region.mapped:
@@ -177,9 +207,9 @@ class Tracking:
         Returns how many regions and mappings are watched, and how many pages were armed anew.
         """
         if not self._active:
-            views = self._view_all(tree)
-            self._refresh_data(tree, views)
-            self._arm_all(tree, views)
+            self._begin(tree)
+            if any(one.kind == UNKNOWN for one in left_out(self.mapped(tree))):
+                self._begin(tree)  # now the tracker can be asked, too
             self._outside = self._find_outside(tree)
             self._active = True
         for region in self.regions.values():
@@ -187,6 +217,11 @@ class Tracking:
             if self._witness.pinned:
                 region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
+
+    def _begin(self, tree: Tree) -> None:
+        views = self._view_all(tree)
+        self._refresh_data(tree, views)
+        self._arm_all(tree, views)
 
     def collect(self, tree: Tree, *, present: bool = True) -> list[ScannedView]:
         """End an epoch: find what was written and what is suspect. The tree must stand.
@@ -283,7 +318,7 @@ class Tracking:
             region.forget()
 
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
-        return outside_writers(tree.processes, self._classifier, self.in_order())
+        return outside_writers(tree.processes, self._identifier, self.in_order())
 
     def _scan_all(self, tree: Tree, views: Views, *, present: bool) -> list[ScannedView]:
         """Scan each address space once, as many at a time as there are processors."""

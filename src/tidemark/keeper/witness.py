@@ -131,8 +131,10 @@ class Witness:
 
     def _testify(self, region: Region, written: set[int] | None, unseen: set[int]) -> Testimony:
         if region.descriptor is None:
-            # Nobody in the tree held a descriptor either; and only a segment has a name left.
-            return Testimony.UNKNOWN if region.kind == "sysv" else Testimony.UNTOUCHED
+            # Nobody in the tree held a descriptor either. A segment has a name left, and so may a
+            # file: one that is in another mount namespace, or longer than we keep.
+            named = region.kind in {"sysv", "posix"}
+            return Testimony.UNKNOWN if named else Testimony.UNTOUCHED
         if region.number in unseen:
             return Testimony.WRITABLE
         reported = written is not None and self._reports and region.number in self._numbers

@@ -10,7 +10,10 @@ from tidemark.native.library import check, ffi, lib, new_error
 
 @dataclass(frozen=True, slots=True)
 class RawMapping:
-    """One MAP_SHARED file mapping, as the kernel lists it; addresses and offset in bytes."""
+    """One MAP_SHARED file mapping, as the kernel lists it; addresses, offset, sizes in bytes.
+
+    ``page_size`` is that of its page table, 0 where the kernel does not tell; a name may be cut.
+    """
 
     start: int
     end: int
@@ -19,6 +22,7 @@ class RawMapping:
     inode: int
     protection: int
     name: str
+    page_size: int = 0
 
 
 def shared_mappings(tid: int) -> list[RawMapping]:
@@ -47,4 +51,5 @@ def _mapping(raw: Any) -> RawMapping:
         inode=raw.inode,
         protection=raw.protection,
         name=ffi.string(raw.name).decode(errors="backslashreplace"),
+        page_size=raw.page_size,
     )

@@ -24,3 +24,8 @@ def probe_tracker(tracker: str) -> str | None:
     if lib.tm_tracker_probe(tracker.encode(), error) == lib.TM_OK:
         return None
     return str(error_from(error))
+
+
+def opens_mapped_objects() -> bool:
+    """Return whether the links of /proc/PID/map_files can be followed."""
+    return _try(lib.TM_FEATURE_MAP_FILES) is None

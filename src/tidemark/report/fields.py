@@ -36,6 +36,10 @@ class Fields:
     def _wrong(self, key: str, what: str) -> FieldError:
         return FieldError(f"holds `{self.where}{key}` that is not {what}")
 
+    def has(self, key: str) -> bool:
+        """Return whether the key is there, and not null."""
+        return self.value.get(key) is not None
+
     def expect(self, key: str, wanted: object) -> None:
         """Raise :class:`FieldError` unless ``key`` is ``wanted``: a file of another epoch, say."""
         if self._get(key) != wanted:
@@ -112,6 +116,10 @@ class Fields:
             for index, item in enumerate(items)
             if isinstance(item, dict)
         ]
+
+    def optional_groups(self, key: str) -> list[Fields]:
+        """Return a list of objects inside this one; none where the key is null or absent."""
+        return [] if self.value.get(key) is None else self.groups(key)
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """Return a list of numbers that are finite and not negative."""

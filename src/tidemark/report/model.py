@@ -7,6 +7,10 @@ pages. None stands for a file that is missing or damaged; the notices say which.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tidemark.unsaved import Unsaved
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class RegionDump:
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json: what the dump holds. ``image_bytes`` counts the files that it lists."""
+    """manifest.json: what the dump holds. ``image_bytes`` counts the files that it lists.
+
+    ``unsaved``: what the workload shared besides.
+    """
 
     page_size: int
     tracker: str
@@ -62,13 +69,16 @@ class Manifest:
     image_bytes: int
     pages_bytes: int
     regions: tuple[RegionDump, ...]
+    unsaved: tuple[Unsaved, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verify:
     """verify.json: the restored pages against the truth.
 
-    ``sharing_seen`` of ``sharing_of`` mappings saw a store that another process made.
+    ``sharing_seen`` of ``sharing_of`` mappings saw a store that another process made. ``missing``:
+    in words, the objects that are in no region; ``unjudged``: pages, and names of objects, of which
+    the truth could not be known.
     """
 
     pages: int
@@ -81,6 +91,9 @@ class Verify:
     holders: int
     sharing_seen: int
     sharing_of: int
+    missing: tuple[str, ...] = ()
+    unjudged: int = 0
+    unjudged_objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidemark.report.human import plural
 from tidemark.report.model import (
     Advance,
     Cost,
@@ -16,6 +17,7 @@ from tidemark.report.model import (
     RegionDump,
     Verify,
 )
+from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
     from tidemark.report.fields import Fields
@@ -66,6 +68,16 @@ def manifest(fields: Fields) -> Manifest:
         image_bytes=sum(sizes.values()),
         pages_bytes=sum(size for name, size in sizes.items() if name.startswith("pages-")),
         regions=tuple(_region(region) for region in fields.groups("regions")),
+        unsaved=tuple(_unsaved(one) for one in fields.optional_groups("unsaved")),
+    )
+
+
+def _unsaved(fields: Fields) -> Unsaved:
+    return Unsaved(
+        kind=fields.text("kind"),
+        name=fields.text("name"),
+        bytes=fields.whole("bytes"),
+        processes=tuple(map(int, fields.numbers("processes"))),
     )
 
 
@@ -109,7 +121,15 @@ def verify(fields: Fields) -> Verify:
         holders=fields.whole("holders"),
         sharing_seen=sharing.whole("seen"),
         sharing_of=sharing.whole("of"),
+        missing=tuple(_missing(one) for one in fields.optional_groups("missing")),
+        unjudged=fields.optional_whole("unjudged") or 0,
+        unjudged_objects=fields.texts("unjudged_objects") if fields.has("unjudged_objects") else (),
     )
+
+
+def _missing(fields: Fields) -> str:
+    pages = plural(fields.whole("pages"), "page")
+    return f"{fields.text('kind')} {fields.text('name')} ({pages} with content)"
 
 
 def cost(fields: Fields) -> Cost:

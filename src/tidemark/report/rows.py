@@ -60,6 +60,7 @@ class Row:
     dump_bytes: int | None = None
     full_bytes: int | None = None
     image_bytes: int | None = None
+    unsaved: int | None = None
     running_seconds: float | None = None
     freeze_seconds: float | None = None
     frozen_seconds: float | None = None
@@ -172,6 +173,7 @@ def _with_manifest(row: Row, manifest: Manifest) -> Row:
         page_size=manifest.page_size,
         full=not manifest.has_parent,
         image_bytes=manifest.image_bytes,
+        unsaved=len(manifest.unsaved),
     )
 
 

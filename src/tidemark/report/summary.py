@@ -31,6 +31,7 @@ full, full_reason   dumped without a parent; why, where there was one
 dump_bytes          present, in bytes
 full_bytes          present + in_parent, in bytes: the same dump without a parent
 image_bytes         the image's files, page maps included, without its manifest (epoch only)
+unsaved             objects that the workload shared and that are in no dump (epoch only)
 running_seconds     how long the workload ran (epoch only)
 freeze_seconds      from the first interrupt until all had stopped (epoch only)
 frozen_seconds      how long the workload then stood still (epoch only)
@@ -54,7 +55,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark import __version__
 from tidemark.files import SCHEMA, write_bytes, write_json
 from tidemark.report.rows import Row, rows
-from tidemark.report.totals import totals
+from tidemark.report.totals import totals, unsaved
 from tidemark.report.verdict import judge
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _workload(workload: Workload) -> dict[str, Any]:
         "tracker_reason": live and live.tracker_reason,
         "machine": live and asdict(live.machine),
         "totals": asdict(totals(workload)),
+        "unsaved": [one.to_json() for one in unsaved(workload)],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from tidemark.report.model import Workload
     from tidemark.report.rows import Row
+    from tidemark.unsaved import Unsaved
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ def totals(workload: Workload) -> Totals:
         recall=recall,
         precision=precision,
     )
+
+
+def unsaved(workload: Workload) -> tuple[Unsaved, ...]:
+    """Return what the workload shared in any epoch and no dump holds, as it was last."""
+    found: dict[tuple[str, str, int], Unsaved] = {}
+    for epoch in workload.epochs:
+        same: Counter[tuple[str, str]] = Counter()
+        for one in epoch.manifest.unsaved if epoch.manifest else ():
+            found[one.kind, one.name, same[one.kind, one.name]] = one
+            same[one.kind, one.name] += 1
+    return tuple(sorted(found.values()))
 
 
 def _most_bytes(epochs: Sequence[Row], column: str) -> int | None:

@@ -32,6 +32,8 @@ def judge_epoch(epoch: Epoch) -> Verdict:
         problems.append(f"{_pages(verify.different)} different from the truth after restoring")
     if verify.missed:
         problems.append(f"{_pages(verify.missed)} written but missed by the dump")
+    if verify.missing:
+        problems.append(f"shared memory is in no region of the dump: {', '.join(verify.missing)}")
     if verify.sharing_seen != verify.sharing_of:
         seen = f"{verify.sharing_seen} of {verify.sharing_of}"
         problems.append(f"the sharing was not restored: {seen} mappings saw another's store")
@@ -62,9 +64,22 @@ def judge(workload: Workload) -> Verdict:
         done = len(verdicts) - len(unknown)
         headline = f"Incomplete: {done} of {plural(len(verdicts), 'epoch')} verified"
         return Verdict("incomplete", headline, (*workload.unfinished, *unknown))
+    return Verdict("verified", "; ".join(("Verified bit for bit", *_reserves(workload))))
+
+
+def _reserves(workload: Workload) -> list[str]:
+    """Return what a verdict does not speak of, in words."""
+    verified = [epoch.verify for epoch in workload.epochs if epoch.verify]
+    pages = sum(verify.unjudged for verify in verified)
+    objects = {name for verify in verified for name in verify.unjudged_objects}
+    found = []
+    if pages:
+        found.append(f"{plural(pages, 'page')} could not be judged")
+    if objects:
+        found.append(f"{plural(len(objects), 'object')} could not be judged")
     if workload.notices:
-        return Verdict("verified", "Verified bit for bit; parts of the record are missing")
-    return Verdict("verified", "Verified bit for bit")
+        found.append("parts of the record are missing")
+    return found
 
 
 def _check_problems(workload: Workload) -> list[str]:

@@ -10,15 +10,17 @@ from tidemark.report.charts import RATE, SECONDS, SHARE, SIZE, Chart, Series, ba
 from tidemark.report.drawing import Drawing, draw
 from tidemark.report.heatmap import heat_maps
 from tidemark.report.rows import Row, epoch_row, region_rows
-from tidemark.report.totals import Totals, totals
+from tidemark.report.totals import Totals, totals, unsaved
 from tidemark.report.unfinished import EPOCH_STEPS
 from tidemark.report.verdict import Verdict, judge, judge_epoch
+from tidemark.unsaved import phrase_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from tidemark.report.model import Cost, Epoch, Workload
+    from tidemark.unsaved import Unsaved
 
 MAX_MAPS = 12  # of a workload; more regions than this are told by their table alone
 
@@ -62,6 +64,8 @@ class WorkloadView:
     charts: tuple[Chart, ...]
     maps: tuple[Drawing, ...]
     maps_left_out: int
+    unsaved: tuple[Unsaved, ...]
+    unsaved_phrase: str
 
 
 def view(results: Path, workload: Workload, anchor: str) -> WorkloadView:
@@ -83,6 +87,8 @@ def view(results: Path, workload: Workload, anchor: str) -> WorkloadView:
         charts=_charts([epoch.row for epoch in epochs]),
         maps=tuple(draw(one) for one in maps if one in busiest),
         maps_left_out=len(maps) - len(busiest),
+        unsaved=unsaved(workload),
+        unsaved_phrase=phrase_of(one.kind for one in unsaved(workload)),
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidemark.errors import VerifyError
+from tidemark.errors import StrictError, VerifyError
 from tidemark.files import write_json
 from tidemark.image.chain import Chain
 from tidemark.image.writer import write_image
@@ -16,10 +16,11 @@ from tidemark.steps.bitmaps import read_message
 from tidemark.steps.live import asking
 from tidemark.steps.settle import MissedError, settle
 from tidemark.steps.truth import source_of, truth_of
+from tidemark.unsaved import Unsaved, list_of
 from tidemark.workload import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tidemark.image.manifest import Manifest
@@ -52,12 +53,10 @@ def dump(keeper: Path, epoch: int, bitmap: Path, parent: Path | None, targets: T
     with asking(keeper) as client:
         answer, descriptors = client.ask("open", epoch=epoch)
         try:
-            regions = {region["number"]: region for region in answer["regions"]}
             with Chain(parent) if parent else nullcontext() as chain:
                 write_dump(bitmaps, answer, sources_of(answer, descriptors), chain, targets.image)
             write_json(targets.layout, answer["layout"])
-            truth = truth_of(bitmaps, regions, descriptors)
-            write_json(targets.truth, truth)
+            write_json(targets.truth, truth_of(bitmaps, answer, descriptors))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -89,14 +88,18 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
 ) -> Written:
     """Write the image of what a keeper found, on top of ``chain``.
 
-    :param answer: the keeper's, with ``layout`` and ``policy``
+    :param answer: the keeper's, with ``layout``, ``policy`` and ``unsaved``
     :param sources: by region, what gives the content of all pages that are not left to the parent
     :param spares: files to write content over, in the place of new ones
     :raises ImageError: when the parent is damaged
     :raises StorageError: when the image cannot be written
     :raises VerifyError: when the audit finds a page that changed unseen
-    :raises StrictError: when a region may not have stood still, and that matters
+    :raises StrictError: when a region may not have stood still, or something that processes share
+        is in no region, and that matters
     """
+    unsaved = list_of(answer["unsaved"])
+    if Policy(**answer["policy"]).strict and unsaved:
+        raise _left_out(bitmaps, unsaved)
     dumps = settle_all(bitmaps, answer, sources, chain)
     manifest = write_image(
         target,
@@ -106,8 +109,16 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
         tracker=bitmaps.tracker,
         parent=chain,
         spares=spares,
+        unsaved=unsaved,
     )
     return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
+
+
+def _left_out(bitmaps: pb.BitmapSet, unsaved: Sequence[Unsaved]) -> StrictError:
+    return StrictError(
+        f"workload {bitmaps.workload} shares what no dump holds: {', '.join(map(str, unsaved))}; "
+        "run it without that, or take `strict` out of the config"
+    )
 
 
 def settle_all(

@@ -13,23 +13,25 @@ from tidemark.native.bitmap import Bitmap
 from tidemark.native.pages import Source, data_pages
 from tidemark.steps.hashes import PageHashes
 from tidemark.steps.restore import read_index
-from tidemark.steps.truth import read_truth
+from tidemark.steps.truth import Truth, read_truth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tidemark.image.directory import Image
+    from tidemark.steps.truth import RegionTruth
 
 
 @dataclass
 class Tally:
-    """Counts of pages, over all regions."""
+    """Counts of pages, over all regions; nothing is known of the ``unjudged`` ones."""
 
     pages: int = 0
     different: int = 0
     changed: int = 0
     dirty: int = 0
     missed: int = 0
+    unjudged: int = 0
 
     def ratios(self) -> dict[str, float]:
         """Return recall and precision; both are 1.0 where there was nothing to find."""
@@ -47,17 +49,21 @@ def verify(
 
     - every page that a restored process read, with the truth;
     - the pages whose truth differs from that of the epoch before, with those that the dump
-      carried: of the former all must be among the latter.
+      carried: of the former all must be among the latter;
+    - what is in no region at all: each page of it that is not zero was missed.
     """
     tally = Tally()
     index = read_index(restored)
     now = read_truth(truth)
-    before = read_truth(truth_before) if truth_before else {}
+    before = read_truth(truth_before) if truth_before else Truth.none()
     for entry in index["files"]:
         _compare_restored(restored, entry, now, tally)
     images = open_images(image)
-    for number, hashes in now.items():
-        _compare_dirty(images, number, hashes, before.get(number), tally)
+    for number, region in now.regions.items():
+        _compare_dirty(images, number, region, before.regions.get(number), tally)
+    for one in now.missing:
+        tally.changed += one["pages"]
+        tally.missed += one["pages"]
     manifest = images[0].manifest
     write_json(
         target,
@@ -67,23 +73,29 @@ def verify(
             "workload": manifest.workload if manifest else "",
             "epoch": manifest.epoch if manifest else 0,
             "tracker": manifest.tracker if manifest else "",
+            "missing": now.missing,
+            "unjudged_objects": now.unjudged,
             "holders": index["holders"],
             "sharing": index["sharing"],
         },
     )
 
 
-def _compare_restored(
-    directory: Path, entry: dict[str, Any], truth: dict[int, PageHashes], tally: Tally
-) -> None:
+def _compare_restored(directory: Path, entry: dict[str, Any], truth: Truth, tally: Tally) -> None:
     """Compare what one process read of one region with the truth of what it maps."""
-    expected = truth[entry["region"]].within(_joined(entry["shown"]))
     descriptor = os.open(directory / entry["file"], os.O_RDONLY | os.O_CLOEXEC)
     try:
         source = Source.file(descriptor, entry["pages"])
         found = PageHashes.of(source, data_pages(descriptor, entry["pages"]))
     finally:
         os.close(descriptor)
+    region = truth.regions.get(entry["region"])
+    if region is None:
+        tally.unjudged += len(found.pages)
+        return
+    tally.unjudged += len(region.unjudged)
+    found, shown = region.judged(found), region.hashes.within(_joined(entry["shown"]))
+    expected = region.judged(shown)
     tally.pages += len(expected.pages | found.pages)
     tally.different += len(expected.differing(found))
 
@@ -95,10 +107,17 @@ def _joined(runs: list[list[int]]) -> list[tuple[int, int]]:
 
 
 def _compare_dirty(
-    images: list[Image], number: int, truth: PageHashes, before: PageHashes | None, tally: Tally
+    images: list[Image], number: int, now: RegionTruth, before: RegionTruth | None, tally: Tally
 ) -> None:
-    """Compare which pages changed with which the dump carries: present anew, or cleared."""
-    changed = truth.differing(before or PageHashes.empty(truth.pages.pages))
+    """Compare which pages changed with which the dump carries: present anew, or cleared.
+
+    A page of which the truth is not known, now or before, did not change as far as is known.
+    """
+    known = now.hashes
+    was = before.hashes if before else PageHashes.empty(known.pages.pages)
+    changed = known.differing(was) - now.unjudged
+    if before is not None:
+        changed -= before.unjudged
     dirty = _carried(images, number)
     tally.changed += len(changed)
     tally.dirty += len(dirty)
