@@ -271,6 +271,52 @@ struct tm_open_file {
 int tm_open_files(int tid, size_t capacity, struct tm_open_file *ret, size_t *count,
 		  struct tm_error *error);
 
+/* tasks: threads and processes that nobody has told of */
+
+/* A thread; a `worker` is one of the kernel's, which runs in the memory of the process. */
+struct tm_task {
+	int pid;
+	int tid;
+	bool worker;
+};
+
+/* The processes to look at, and the threads that are known, in ascending order. */
+struct tm_tasks {
+	const int *pids;
+	size_t count;
+	const int *known;
+	size_t known_count;
+};
+
+/*
+ * Lists the threads of the processes, and those of the children of their threads, that are not
+ * known and have not ended. Returns how many there are; `ret` takes the first `capacity`. Where
+ * the kernel does not list children (CONFIG_PROC_CHILDREN) these are left out.
+ */
+size_t tm_tasks_unknown(const struct tm_tasks *tasks, size_t capacity, struct tm_task *ret);
+
+/* births: reports of every process that is made on this machine */
+
+struct tm_births;
+
+/* `maker` and `child` are processes, `time` is of CLOCK_MONOTONIC in nanoseconds. */
+struct tm_birth {
+	int maker;
+	int child;
+	uint64_t time;
+};
+
+/* TM_FORBIDDEN without the privilege to be told of all processes (CAP_PERFMON). */
+int tm_births_open(struct tm_births **ret, struct tm_error *error);
+void tm_births_close(struct tm_births *births);
+/* A descriptor that can be read when it is time to read reports, lest some be lost. */
+int tm_births_descriptor(const struct tm_births *births);
+/*
+ * Takes up to `capacity` reports, in the order of time by processor, not among them. *lost is
+ * whether there are some that will never come.
+ */
+size_t tm_births_read(struct tm_births *births, size_t capacity, struct tm_birth *ret, bool *lost);
+
 /* watch: files that are opened, or written through descriptors */
 
 /*

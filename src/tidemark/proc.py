@@ -7,7 +7,16 @@ import os
 from pathlib import Path
 
 _STAT_PARENT = 1
+_STAT_FLAGS = 6
 _STAT_START = 19
+
+_WORKER_FLAGS = 0x10 | 0x4000
+"""PF_IO_WORKER, PF_USER_WORKER: linux/sched.h."""
+
+
+_EXECUTING = {59, 322}
+_CLONING = {56, 58, 435}
+"""Numbers of execve(2) and execveat(2), and of clone(2), vfork(2) and clone3(2), on x86-64."""
 
 
 def _read(path: str) -> str:
@@ -82,8 +91,19 @@ def user_of(pid: int) -> int | None:
 
 
 def has_memory(tid: int) -> bool:
-    """Return whether a thread has not given up its memory yet, as it does when it ends."""
-    return status_field(tid, "VmSize") is not None
+    """Return whether a thread has not given up its memory yet, as it does when it ends.
+
+    The link to its program is asked, which takes no reference to its memory. While somebody holds
+    one, as a reader of ``/proc/TID/status`` does, the kernel clears the id of a last thread in
+    memory (clear_child_tid), which it leaves alone otherwise: mm_release() of the kernel.
+    """
+    try:
+        os.readlink(f"/proc/{tid}/exe")  # noqa: PTH115 - it need not be read as a path
+    except PermissionError:
+        return status_field(tid, "VmSize") is not None
+    except OSError:
+        return False
+    return True
 
 
 def command_of(pid: int) -> str:
@@ -102,17 +122,48 @@ def thread_ids(pid: int) -> list[int]:
         return []
 
 
+def is_worker(tid: int) -> bool:
+    """Return whether a thread is one of the kernel's in the memory of a process.
+
+    So are those of io_uring(7) and of vhost: they are listed with its threads, cannot be stopped,
+    and run none of its code.
+    """
+    fields = _stat(tid)
+    return fields is not None and bool(int(fields[_STAT_FLAGS]) & _WORKER_FLAGS)
+
+
+def _system_call(tid: int) -> int | None:
+    """Return the number of the system call that a thread waits in; None when it does not."""
+    try:
+        return int(_read(f"/proc/{tid}/syscall").split()[0])
+    except (OSError, ValueError):
+        return None
+
+
+def is_executing(tid: int) -> bool:
+    """Return whether a thread is seen to execute a program, and waits for others to end."""
+    return _system_call(tid) in _EXECUTING
+
+
+def is_cloning(tid: int) -> bool:
+    """Return whether a thread is seen to make a process, and waits: for its child, after vfork."""
+    return _system_call(tid) in _CLONING
+
+
+def lists_children() -> bool:
+    """Return whether the kernel lists the children of each thread (CONFIG_PROC_CHILDREN)."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
 def process_ids() -> list[int]:
     """Return the pids of all processes that can be seen."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
 
 
-def children_of(pid: int) -> list[int]:
-    """Return the children of a process's first thread; empty where the kernel does not tell."""
+def children_of(tid: int) -> list[int]:
+    """Return the children of a thread; empty where the kernel does not tell."""
     try:
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
+        return [int(child) for child in _read(f"/proc/{tid}/task/{tid}/children").split()]
     except OSError:
         return []
 

@@ -20,6 +20,11 @@ READ_WRITE = PROT_READ | PROT_WRITE
 AT_FDCWD = -100
 MAP_FIXED = 0x10
 
+CLONE_VM, CLONE_VFORK, CLONE_PARENT, CLONE_UNTRACED = 0x100, 0x4000, 0x8000, 0x800000
+CLONE_A_THREAD = CLONE_VM | 0x50E00
+"""As pthread_create(3): with CLONE_FS, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM."""
+SIGCHLD = 17
+
 Argument = int | str | bytes
 """A number, a text, or bytes that are handed over by their address and come back."""
 
@@ -157,6 +162,15 @@ class Actor:
         name = self._hall.new_name()
         self.begin("vfork", name)
         return self._hall.meet(name)
+
+    def clone(self, flags: int) -> Actor:
+        """Return a process or thread that it makes with any flags."""
+        name = self._hall.new_name()
+        self.begin("clone", flags, name)
+        made = self._hall.meet(name)
+        if not flags & CLONE_VFORK:
+            self.end()
+        return made
 
     def execute(self) -> Actor:
         """Return the new program that it becomes."""

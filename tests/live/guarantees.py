@@ -14,9 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from actors import Window
+from actors import (
+    CLONE_A_THREAD,
+    CLONE_PARENT,
+    CLONE_UNTRACED,
+    CLONE_VFORK,
+    CLONE_VM,
+    SIGCHLD,
+    Window,
+)
 from cgroup import new_cgroup, require_swap, swapped_out
-from system import PAGE, shows, state, wait_until, write_across
+from system import PAGE, is_alive, kill, shows, state, wait_until, write_across
+
+from tidemark.keeper.births import Births
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -285,6 +295,121 @@ def robust_lock(scene: Scene) -> Iterator[None]:
     child.call("set_robust_list", scratch, 24)
     yield
     child.exit()
+    scene.leader.reap(child)
+
+
+@case("the zeros of the kernel at the end of threads (clear_child_tid)", exact)
+def cleared_thread_ids(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.ask("crowd", PAGES, window.address)
+    yield
+    kill(child)
+    scene.leader.call("wait4", child, 0, 0, 0)
+
+
+# Processes that ptrace does not follow
+
+
+def need_reports() -> None:
+    """Skip a case that only the kernel's reports of births can tell of."""
+    births = Births()
+    births.close()
+    if births.lacking:
+        pytest.skip(f"no reports of births: {births.lacking}")
+
+
+@case("a store by a child that ptrace does not follow (CLONE_UNTRACED)", settled("vanished"))
+def untraced(scene: Scene) -> Iterator[None]:
+    need_reports()
+    window = scene.share()
+    yield
+    child = scene.leader.clone(CLONE_UNTRACED | SIGCHLD)
+    child.store(window, 4)
+    child.exit()
+    scene.leader.reap(child)
+
+
+@case("a store by such a child, which lives on", settled("unfollowed"))
+def untraced_and_lives(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.clone(CLONE_UNTRACED | SIGCHLD).store(window, 4)
+
+
+@case("a store by such a child, which lives on and has unmapped it", settled("unfollowed"))
+def untraced_and_unmapped(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    child = scene.leader.clone(CLONE_UNTRACED | SIGCHLD)
+    child.store(window, 4)
+    child.unmap(window)
+
+
+@case("a store by a child of such a child", settled("vanished"))
+def untraced_grandchild(scene: Scene) -> Iterator[None]:
+    need_reports()
+    window = scene.share()
+    yield
+    child = scene.leader.clone(CLONE_UNTRACED | SIGCHLD)
+    grandchild = child.fork()
+    child.exit()
+    scene.leader.reap(child)
+    grandchild.store(window, 4)
+    grandchild.exit()
+    wait_until(lambda: not is_alive(grandchild.pid), "its end")
+
+
+@case("a store by an orphan of such a child", settled("unfollowed"))
+def untraced_orphan(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    child = scene.leader.clone(CLONE_UNTRACED | SIGCHLD)
+    grandchild = child.fork()
+    child.exit()
+    scene.leader.reap(child)
+    grandchild.store(window, 4)
+
+
+@case("a store by such a child of another parent (CLONE_PARENT)", settled("vanished"))
+def untraced_sibling(scene: Scene) -> Iterator[None]:
+    need_reports()
+    window = scene.share()
+    yield
+    child = scene.leader.clone(CLONE_UNTRACED | CLONE_PARENT)
+    child.store(window, 4)
+    child.exit()
+    wait_until(lambda: not is_alive(child.pid), "its end")
+
+
+@case("a store by such a process in the same memory (CLONE_VM)", settled("unfollowed"))
+def untraced_in_the_same_memory(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.clone(CLONE_UNTRACED | CLONE_VM | SIGCHLD).store(window, 4)
+
+
+@case("a store by such a process for which its parent waits (vfork)", settled("unfollowed"))
+def untraced_vfork(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    yield
+    child.clone(CLONE_UNTRACED | CLONE_VM | CLONE_VFORK | SIGCHLD).store(window, 4)
+
+
+@case("a store by a thread that ptrace does not follow", exact)
+def untraced_thread(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    yield
+    scene.leader.clone(CLONE_UNTRACED | CLONE_A_THREAD).store(window, 4)
+
+
+@case("a store by such a thread of a process that is killed", exact)
+def untraced_thread_and_kill(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    yield
+    child.clone(CLONE_UNTRACED | CLONE_A_THREAD).store(window, 4)
+    scene.stage.kill(child)
     scene.leader.reap(child)
 
 
@@ -757,6 +882,14 @@ Beyond these, of each region:
 - A process that we may not inspect, and whose user could open the region by its name, counts as
   one that maps it (`uninspected`). Taken for granted is that the superuser's own services do not
   write into other programs' memory, and that nobody hands such a process a descriptor by a socket.
+- Processes that are made so that ptrace does not tell of them (CLONE_UNTRACED) are looked for at
+  each freeze, and the kernel's own reports of births (perf_event_open(2): root, or CAP_PERFMON)
+  tell of those that ended before. Where they cannot be had (`follows` of the keeper's `status` is
+  `ptrace` alone), what such a process wrote is lost if it ended, or left its parent, before a
+  freeze could find it.
+- Of the last thread of a process, the kernel clears the id in memory (clear_child_tid) only while
+  somebody looks into the process, as ps(1) does, at the moment of its end. That zero is not seen
+  if the word is in shared memory.
 - Memory in huge pages of hugetlbfs is refused.
 
 What this costs while a workload stands is measured by `python benchmarks/soundness.py`.

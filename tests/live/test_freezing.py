@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from actors import CLONE_A_THREAD, CLONE_UNTRACED, CLONE_VM, SIGCHLD
 from system import state, status, threads, wait_until
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def have_moved(leader: Actor, window: Window, before: list[int]) -> bool:
     return all(now > then for now, then in zip(counters(leader, window), before, strict=True))
 
 
+def has_moved(leader: Actor, window: Window, before: int) -> bool:
+    return read_memory(leader.pid, window.at(0)) > before
+
+
 def test_all_threads_are_in_a_trace_stop_while_the_workload_stands(stage: Stage) -> None:
     leader, _ = prepare(stage)
     with stage.epoch():
@@ -77,6 +82,24 @@ def test_all_threads_are_in_a_trace_stop_while_the_workload_stands(stage: Stage)
         assert {state(tid) for tid in threads(pid)} == {"t"}
     with stage.epoch():
         wait_until(lambda: state(child.pid) == "S", "it runs")
+
+
+@pytest.mark.parametrize(
+    "flags", [SIGCHLD, CLONE_VM | SIGCHLD, CLONE_A_THREAD], ids=["child", "same memory", "thread"]
+)
+def test_what_ptrace_does_not_follow_stands_too(verified: Stage, flags: int) -> None:
+    leader, window = prepare(verified)
+    with verified.epoch():
+        made = leader.clone(CLONE_UNTRACED | flags)
+        made.begin("count", window.at(0))
+    for _ in range(2):
+        before = read_memory(leader.pid, window.at(0))
+        assert state(made.tid) == "t"
+        time.sleep(0.02)
+        assert read_memory(leader.pid, window.at(0)) == before
+        with verified.epoch() as epoch:
+            wait_until(partial(has_moved, leader, window, before), "it runs")
+        assert epoch.exact == {0}
 
 
 def test_a_stopped_process_stays_stopped_and_can_be_continued(verified: Stage) -> None:

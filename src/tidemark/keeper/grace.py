@@ -21,6 +21,7 @@ from tidemark import proc
 from tidemark.keeper.tree import State
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.process import find_callers, may_pin
+from tidemark.native.tasks import unknown_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +41,7 @@ def has_passed(tree: Tree, *, pinned: bool) -> bool:
     """
     if pinned or _has_others(tree):
         return False
-    unsafe = [thread for thread in tree.threads() if _may_hold(thread)]
+    unsafe = [thread for thread in tree.threads.values() if _may_hold(thread)]
     if not tree.stop_briefly(unsafe, PATIENCE):
         return False
     return not called_from_outside(tree.processes.values())
@@ -59,8 +60,7 @@ def _may_hold(thread: Thread) -> bool:
 
 def _has_others(tree: Tree) -> bool:
     """Return whether a process has threads that are not traced: they cannot be waited for."""
-    known = {thread.tid for thread in tree.threads()}
-    return any(set(proc.thread_ids(pid)) - known for pid in tree.processes)
+    return bool(unknown_tasks(tree.processes, tree.threads))
 
 
 def called_from_outside(processes: Iterable[Process]) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 from typing import TYPE_CHECKING
 
+from tidemark.keeper.births import Births
 from tidemark.keeper.loop import Loop
 from tidemark.keeper.quantum import Command, StepSocket
 from tidemark.keeper.trackers import choose_tracker
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from tidemark.keeper.spawn import FileLimits
     from tidemark.workload import Workload
+
+log = logging.getLogger(__name__)
 
 
 class Live:
@@ -50,13 +54,22 @@ class Live:
         self.env = {**os.environ, **workload.env}
         self.limits = _lift_file_limit()
         self.tracking = Tracking(self.tracker)
+        self.births = Births()
+        if self.births.lacking:
+            log.warning(
+                "the kernel does not report births (%s): a process that is made with "
+                "CLONE_UNTRACED is found only while it lives; run as root, or with CAP_PERFMON",
+                self.births.lacking,
+            )
         self.tree = Tree(
             self.tracking,
             kill_with_tracer=self.started and not outlives,
             other_ended=self._on_other_ended,
+            births=self.births,
         )
         # What ends a batch job is sent to all of its processes: it is for the owner to say when.
-        self.loop = Loop(owner, self.tree.pump, heeds_signals=not streams)
+        self.loop = Loop(owner, self.tree.pump, self.tree.wake_after, heeds_signals=not streams)
+        self.loop.add(self.births.fileno(), self.births.hear)
         self.loop.add(self.tracking.notices.fileno(), self.tracking.attend)
         self.steps = StepSocket()
         self._commands: dict[int, Command] = {}
@@ -66,6 +79,11 @@ class Live:
         """Whether the program is one that asks for leave before each of its steps."""
         ready = self.workload.ready
         return self.workload.advance.steps is not None or bool(ready and ready.step)
+
+    @property
+    def follows(self) -> str:
+        """By what births are known: ``ptrace+reports``, or ``ptrace`` alone."""
+        return "ptrace" if self.births.lacking else "ptrace+reports"
 
     def gone(self) -> bool:
         """Return whether the workload's first process has ended."""

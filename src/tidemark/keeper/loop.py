@@ -30,15 +30,22 @@ class Loop:
 
     :param owner: the pid of the process with which the keeper is to end; None for no one
     :param children: called after SIGCHLD
+    :param wake_after: after how many seconds ``children`` is to be called without one
     :param heeds_signals: whether SIGTERM, SIGINT and SIGHUP end the keeper, too
     :raises KeeperError: when the owner has gone already
     """
 
     def __init__(
-        self, owner: int | None, children: Callable[[], object], *, heeds_signals: bool = True
+        self,
+        owner: int | None,
+        children: Callable[[], object],
+        wake_after: Callable[[], float] = lambda: math.inf,
+        *,
+        heeds_signals: bool = True,
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._children = children
+        self._wake_after = wake_after
         self._ending = _ENDING if heeds_signals else ()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
@@ -64,12 +71,16 @@ class Loop:
 
         :raises Ended: when the keeper is to end
         """
-        ready = self._selector.select(seconds)
+        due = self._wake_after()
+        limit = min(math.inf if seconds is None else seconds, due)
+        ready = self._selector.select(None if limit == math.inf else limit)
+        if due < math.inf:
+            self._children()
         for key, _ in ready:
             # What was removed by an earlier one of this round is not to be called any more.
             if key.fd in self._selector.get_map():
                 key.data()
-        return bool(ready)
+        return bool(ready) or due < math.inf
 
     def wait_until(
         self,

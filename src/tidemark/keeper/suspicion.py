@@ -26,6 +26,10 @@ EXEC = "exec"
 VANISHED = "vanished"
 """A process ended and could not be looked at before."""
 
+UNFOLLOWED = "unfollowed"
+"""A process ran that was not followed from its birth on (CLONE_UNTRACED), or may have: reports of
+births were lost."""
+
 LOCK = "lock"
 """A thread ended that held a robust lock: the kernel then marks the lock, wherever it is."""
 

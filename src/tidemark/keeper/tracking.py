@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tidemark import proc
 from tidemark.keeper import suspicion
 from tidemark.keeper.descriptors import holdings
 from tidemark.keeper.foreign import outside_writers
@@ -214,7 +215,7 @@ class Tracking:
             self._active = True
         for region in self.regions.values():
             region.begin_epoch()
-            if self._witness.pinned:
+            if self._witness.pinned or _has_workers(tree):
                 region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
 
@@ -236,6 +237,8 @@ class Tracking:
         testimony = self._witness.examine(self.regions.values(), tree.processes, self._listed)
         for region in self.regions.values():
             self._hear(region, testimony[region.number])
+            if _has_workers(tree):
+                region.suspect_all(suspicion.PINNED)
         scanned = self._scan_all(tree, views, present=present)
         for region in self.regions.values():
             region.recent = region.written.copy()
@@ -443,7 +446,25 @@ class Tracking:
         if _changes_mappings(thread):
             space.give_up(suspicion.UNHEARD)
 
-    def exiting(self, process: Process) -> None:
+    def found(self, process: Process) -> None:
+        """Learn which memory a process has that was not followed from its birth on."""
+        if process.pid in self._spaces:
+            return
+        if process.parent is not None:
+            self._space_of(process.parent)
+        space = next((s for pid, s in self._spaces.items() if _has_space(process, pid)), None)
+        if space is not None:
+            self._spaces[process.pid] = space
+            space.users.add(process.pid)
+
+    def unfollowed(self, reason: str) -> None:
+        """Suspect all that somebody could write who was not followed; he may be of the tree now."""
+        self._seen_outside = None
+        if self._active:
+            for region in self.regions.values():
+                region.suspect_all(reason)
+
+    def exiting(self, process: Process, *, alone: bool) -> None:
         """Scan a process whose memory is about to be taken down."""
         space = self._space_of(process)
         if space.users != {process.pid}:
@@ -453,6 +474,8 @@ class Tracking:
         elif self._active and self.tracker != suspicion.CONTENT:
             views = [view for _, view in self._views(process)]
             space.scan(views, _note_written)
+            if not alone:
+                space.give_up(suspicion.VANISHED)
             space.close()
 
     def executed(self, process: Process) -> None:
@@ -531,6 +554,20 @@ def _changes_mappings(thread: Thread) -> bool:
         return changes_mappings(thread.tid)
     except NativeError:
         return True  # it cannot be told
+
+
+def _has_workers(tree: Tree) -> bool:
+    """Return whether the kernel has threads of its own in a process, which no freeze stops."""
+    return any(process.workers for process in tree.processes.values())
+
+
+def _has_space(process: Process, pid: int) -> bool:
+    """Return whether a process has the memory of process ``pid``."""
+    tid = process.a_thread()
+    try:
+        return proc.has_memory(tid) and same_space(tid, pid)
+    except NativeError:
+        return False
 
 
 def _share(process: Process, parent: Process) -> bool:

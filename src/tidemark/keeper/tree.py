@@ -3,11 +3,15 @@
 Every thread is seized, with the children that it makes. A child is stopped by the kernel
 before its first instruction, and a process once more before its memory is taken down
 (PTRACE_EVENT_EXIT, also under SIGKILL): at both moments the tree calls its observer.
+
+Who asks clone(2) not to be followed (CLONE_UNTRACED) is looked for at each freeze, which is not
+over before a search finds nothing new.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,15 +19,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from tidemark import proc
 from tidemark.errors import AttachError
+from tidemark.keeper.leaving import Lasts
+from tidemark.keeper.unfollowed import Unfollowed, waits_for_vfork
 from tidemark.native import tracee
-from tidemark.native.library import ProcessGoneError
+from tidemark.native.library import ForbiddenError, ProcessGoneError, TracedError
 from tidemark.native.tracee import Event, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from tidemark.keeper.births import Births
+
 FREEZE_SECONDS = 10.0
 """How long a freeze waits for a thread that is deep in the kernel."""
+
+STUCK_SECONDS = 0.02
+"""After so long a freeze looks for a reason why a thread does not stop."""
 
 
 class State(Enum):
@@ -32,6 +43,7 @@ class State(Enum):
     RUNNING = auto()
     STOPPED = auto()
     VFORKING = auto()  # waits in the kernel for its vfork child and cannot stop before
+    LAST = auto()  # stands at its end, the last of its process, until the others are gone
     LEAVING = auto()  # was let go at its end
 
 
@@ -48,6 +60,11 @@ class Thread:
     group_stop: int = 0
     stops: int = 0
 
+    @property
+    def leaves(self) -> bool:
+        """Whether it was let go at its end."""
+        return self.state is State.LEAVING
+
     def stopped(self) -> tracee.Stopped:
         """Return what names this thread, which stands, to the native library."""
         return tracee.Stopped(self.process.pid, self.tid, self.process.options)
@@ -63,6 +80,7 @@ class Process:
     command: str
     options: int = 0  # of the seizure
     ran: bool = True  # False for a child that was killed before its first instruction
+    workers: bool = False  # the kernel had threads of its own in it when it was frozen
     threads: dict[int, Thread] = field(default_factory=dict)
 
     def a_thread(self) -> int:
@@ -109,8 +127,17 @@ class Observer(Protocol):
     def leaving(self, thread: Thread) -> None:
         """Look at a thread that is about to end."""
 
-    def exiting(self, process: Process) -> None:
-        """Look at a process whose last thread is about to end; its memory still stands."""
+    def found(self, process: Process) -> None:
+        """Look at a process that was not followed from its birth on; it need not stand yet."""
+
+    def unfollowed(self, reason: str) -> None:
+        """Learn that somebody ran who was not followed, and could write what others map."""
+
+    def exiting(self, process: Process, *, alone: bool) -> None:
+        """Look at a process whose last thread is about to end; its memory still stands.
+
+        Unless it is ``alone``, something else may write to that memory once more.
+        """
 
     def executed(self, process: Process) -> None:
         """Learn that a process runs a new program; its former memory is gone."""
@@ -128,6 +155,7 @@ class Tree:
     :param kill_with_tracer: the kernel kills them when this process ends: for a workload that
         we started, and for no other
     :param other_ended: called with pid and ending of a child that is not of the tree
+    :param births: what the kernel reports of births
     """
 
     def __init__(
@@ -136,6 +164,7 @@ class Tree:
         *,
         kill_with_tracer: bool,
         other_ended: Callable[[int, Ending], None],
+        births: Births,
     ) -> None:
         self.processes: dict[int, Process] = {}
         self.counts = Counts()
@@ -145,8 +174,11 @@ class Tree:
         self._observer = observer
         self._options = tracee.options(kill_with_tracer=kill_with_tracer)
         self._other_ended = other_ended
-        self._threads: dict[int, Thread] = {}
-        self._expected: dict[int, Thread] = {}  # announced by a thread that waits, not seen yet
+        self._births = births
+        self._unfollowed = Unfollowed(self, births, observer)
+        self._lasts = Lasts()
+        self.threads: dict[int, Thread] = {}
+        self._expected: dict[int, Thread | None] = {}  # not seen yet; who announced it waits
         self._early: set[int] = set()  # seen, not announced yet
         self._next_number = 0
 
@@ -156,6 +188,7 @@ class Tree:
         """Seize the one thread of a process that we created, without stopping it."""
         tracee.seize(pid, self._options)
         self.root_pid = pid
+        self._births.begin([pid])
         self._add_thread(self._add_process(pid, None), pid)
 
     def attach(self, root: int) -> None:
@@ -165,36 +198,50 @@ class Tree:
         """
         self.root_pid = root
         self.frozen = True
+        self._births.begin(proc.tree_of(root))
         try:
-            while self._seize_new(root):
-                self._settle()
+            while self._seize_tree(root):
+                self.settle()
+            self._unfollowed.take_in_all()
         except BaseException:
             self.detach()
             raise
 
-    def _seize_new(self, root: int) -> bool:
+    def _seize_tree(self, root: int) -> bool:
         """Seize what is not seized yet; a process may have forked or made threads meanwhile."""
         found = False
         for pid in proc.tree_of(root):
             for tid in proc.thread_ids(pid):
-                if tid not in self._threads and proc.state_of(tid) not in {None, "Z", "X"}:
-                    found |= self._seize_thread(pid, tid)
+                if tid not in self.threads and proc.state_of(tid) not in {None, "Z", "X"}:
+                    found |= not proc.is_worker(tid) and self.seize_thread(pid, tid)
         if root not in self.processes:
             raise AttachError(f"process {root} is gone; name one that runs")
         return found
 
-    def _seize_thread(self, pid: int, tid: int) -> bool:
+    def seize_thread(self, pid: int, tid: int) -> bool:
+        """Seize a thread, and stop it where the tree is frozen; False when it has ended.
+
+        :raises TracedError: when another process traces it
+        :raises ForbiddenError: when the privileges do not suffice
+        """
         try:
             tracee.seize(tid, self._options)
-            tracee.interrupt(tid)
+            if self.frozen:
+                tracee.interrupt(tid)
         except ProcessGoneError:
             return False
         process = self.processes.get(pid)
         if process is None:
             parent = self.processes.get(proc.parent_of(pid) or 0)
             process = self._add_process(pid, parent)
+            self.counts.born += 1
         self._add_thread(process, tid)
+        self._observer.found(process)
         return True
+
+    def expect(self, tid: int) -> None:
+        """Wait, when the tree is frozen, for a thread that is traced and has not reported yet."""
+        self._expected.setdefault(tid, None)
 
     def _add_process(self, pid: int, parent: Process | None) -> Process:
         process = Process(self._next_number, pid, parent, proc.command_of(pid), self._options)
@@ -205,7 +252,7 @@ class Tree:
     def _add_thread(self, process: Process, tid: int) -> Thread:
         thread = Thread(tid, process)
         process.threads[tid] = thread
-        self._threads[tid] = thread
+        self.threads[tid] = thread
         return thread
 
     # Freezing and thawing
@@ -215,16 +262,25 @@ class Tree:
 
         :raises AttachError: when a thread does not stop; then the tree runs on
         """
+        self._births.hear()
+        self._interrupt_all()
+        self.settle()
+        self._unfollowed.take_in_all()
+
+    def _interrupt_all(self) -> None:
         self.frozen = True
-        for thread in list(self._threads.values()):
+        for thread in list(self.threads.values()):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
                     tracee.interrupt(thread.tid)
-        self._settle()
 
-    def _settle(self) -> None:
-        """Handle events until every thread stands."""
+    def settle(self) -> None:
+        """Handle events until every thread stands.
+
+        :raises AttachError: when one does not stop; then the tree runs on
+        """
         deadline = time.monotonic() + FREEZE_SECONDS
+        patience = time.monotonic() + STUCK_SECONDS
         pause = 0.0
         while moving := self._moving():
             if self.pump():
@@ -234,26 +290,40 @@ class Tree:
             if time.monotonic() > deadline:
                 self.thaw()
                 raise AttachError(_unstoppable(moving))
+            if time.monotonic() > patience:
+                patience = time.monotonic() + STUCK_SECONDS
+                self._look_at_stuck()
             # A thread stops within microseconds, unless it is deep in the kernel.
             time.sleep(pause)
             pause = min(pause + 0.00005, 0.01)
 
+    def _look_at_stuck(self) -> None:
+        """Find out why threads do not stop of which ptrace has not told what they do."""
+        for thread in list(self.threads.values()):
+            if thread.state is State.RUNNING and waits_for_vfork(thread.tid):
+                thread.state = State.VFORKING
+            elif thread.leaves and not _is_traced(thread.tid):
+                # A thread that is not followed has executed a program, and has its id now.
+                del self.threads[thread.tid]
+                del thread.process.threads[thread.tid]
+                self._observer.executed(thread.process)
+
     def _moving(self) -> list[int]:
         """Return the threads that may still store to memory."""
-        moving = [t.tid for t in self._threads.values() if t.state is State.RUNNING]
+        moving = [t.tid for t in self.threads.values() if t.state is State.RUNNING]
         # The kernel marks the robust locks of a thread that ends.
         moving += [
             t.tid
-            for t in self._threads.values()
+            for t in self.threads.values()
             if t.state is State.LEAVING and proc.has_memory(t.tid)
         ]
-        return moving + [tid for tid in self._expected if tid not in self._threads]
+        return moving + [tid for tid in self._expected if tid not in self.threads]
 
     def thaw(self) -> None:
         """Let every thread run on, or stay in the stop that SIGSTOP put it in."""
         self.frozen = False
         self.counts = Counts()
-        for thread in list(self._threads.values()):
+        for thread in list(self.threads.values()):
             if thread.state is State.STOPPED:
                 self._let_run(thread)
 
@@ -289,22 +359,19 @@ class Tree:
         return True
 
     def _is_awaited(self, thread: Thread, stops: int) -> bool:
-        return thread.stops == stops and self._threads.get(thread.tid) is thread
-
-    def threads(self) -> list[Thread]:
-        """Return all threads of the tree."""
-        return list(self._threads.values())
+        return thread.stops == stops and self.threads.get(thread.tid) is thread
 
     def detach(self) -> None:
         """Let all processes go, running, as if they had never been traced."""
         self.frozen = True
         with contextlib.suppress(AttachError):
-            self.freeze()
-        for thread in self._threads.values():
+            self._interrupt_all()
+            self.settle()
+        for thread in self.threads.values():
             with contextlib.suppress(ProcessGoneError):
                 tracee.detach(thread.tid)
         self.processes.clear()
-        self._threads.clear()
+        self.threads.clear()
 
     # Following
 
@@ -314,13 +381,17 @@ class Tree:
         while event := tracee.wait():
             found = True
             self._handle(event)
-        return found
+        return self._let_lasts_go() or found
+
+    def wake_after(self) -> float:
+        """Return after how many seconds :meth:`pump` is to be called though nothing is heard."""
+        return self._lasts.wake_after()
 
     def _handle(self, event: Event) -> None:
         if event.kind is EventKind.ENDED:
             self._on_ended(event)
             return
-        thread = self._threads.get(event.tid)
+        thread = self.threads.get(event.tid)
         if thread is None:
             thread = self._adopt(event.tid, stands=event.kind is EventKind.STOPPED)
         match event.kind:
@@ -360,7 +431,7 @@ class Tree:
         """
         if event.kind is EventKind.VFORK:
             thread.state = State.VFORKING
-        if event.child in self._early or event.child in self._threads:
+        if event.child in self._early or event.child in self.threads:
             self._early.discard(event.child)
             self._resume(thread)
         else:
@@ -389,6 +460,7 @@ class Tree:
         if parent is None:
             parent = self.processes.get(proc.parent_of(pid) or 0)
         process = self._add_process(pid, parent)
+        self._births.follows(pid)
         self.counts.born += 1
         thread = self._add_thread(process, tid)
         process.ran = stands
@@ -410,9 +482,9 @@ class Tree:
 
     def _on_exec(self, event: Event) -> None:
         """Note a new program: it runs in one thread, which has the process's id."""
-        process = self._threads[event.tid].process
+        process = self.threads[event.tid].process
         for tid in list(process.threads):
-            self._threads.pop(tid, None)
+            self.threads.pop(tid, None)
         process.threads.clear()
         process.command = proc.command_of(process.pid)
         self._observer.executed(process)
@@ -425,16 +497,44 @@ class Tree:
             self._observer.leaving(thread)
         # Until its last thread has gone the process may still write.
         if process.ran and process.living() == [thread]:
-            self._observer.exiting(process)
+            thread.state = State.LAST
+            self._lasts.add(thread)
+            self._let_lasts_go()
+        else:
+            self._let_leave(thread)
+
+    def _let_leave(self, thread: Thread) -> None:
         thread.state = State.LEAVING
         self._resume(thread)
+
+    def _let_lasts_go(self) -> bool:
+        """Let those last threads go that need not wait any more; return whether there was one."""
+        found = False
+        for thread, wait in self._lasts.judge(self.threads):
+            found = True
+            for tid in wait.unseen:
+                self._seize_unseen(thread.process, tid)
+            if thread.process.living() == [thread]:
+                self._observer.exiting(thread.process, alone=wait.alone)
+            self._let_leave(thread)
+        return found
+
+    def _seize_unseen(self, process: Process, tid: int) -> None:
+        """Follow a thread that outlives all that were followed.
+
+        One that executes a program is left alone: it waits for the others to end, and who seizes
+        it waits for it (cred_guard_mutex of the kernel).
+        """
+        if not proc.is_executing(tid):
+            with contextlib.suppress(TracedError, ForbiddenError):
+                self.seize_thread(process.pid, tid)
 
     def _on_ended(self, event: Event) -> None:
         self._seen(event.tid)
         ending = Ending(
             None if event.signal else event.exit_code, event.signal if event.signal else None
         )
-        thread = self._threads.pop(event.tid, None)
+        thread = self.threads.pop(event.tid, None)
         if thread is None:
             self._other_ended(event.tid, ending)
             return
@@ -445,7 +545,7 @@ class Tree:
 
     def _process_ended(self, process: Process, ending: Ending) -> None:
         for tid in list(process.threads):
-            self._threads.pop(tid, None)
+            self.threads.pop(tid, None)
         if self.processes.pop(process.pid, None) is None:
             return
         if ending.signal is None:
@@ -468,6 +568,10 @@ class Tree:
     def in_order(self) -> Iterator[Process]:
         """Yield the processes by canonical number."""
         yield from sorted(self.processes.values(), key=lambda process: process.number)
+
+
+def _is_traced(tid: int) -> bool:
+    return proc.status_field(tid, "TracerPid") in {str(os.getpid()), None}
 
 
 def _unstoppable(tids: list[int]) -> str:

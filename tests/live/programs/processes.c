@@ -50,15 +50,63 @@ static _Noreturn int serve_name(void *name)
 	serve(introduce(copy));
 }
 
-/* clone_vm NAME: a process of its own in the same memory. */
-static long clone_vm(struct request *request)
+/* A process or thread, which introduces itself by a name, with any flags of clone(2). */
+static long start(int flags, const char *name)
 {
 	char *stack =
 		mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int child = clone(serve_name, stack + STACK_BYTES, CLONE_VM | SIGCHLD,
-			  strdup(request->words[1]));
+	int child = clone(serve_name, stack + STACK_BYTES, flags, strdup(name));
 
 	return child < 0 ? -errno : child;
+}
+
+/* clone FLAGS NAME */
+static long do_clone(struct request *request)
+{
+	return start((int)request->numbers[1], request->words[2]);
+}
+
+/* clone_vm NAME: a process of its own in the same memory. */
+static long clone_vm(struct request *request)
+{
+	return start(CLONE_VM | SIGCHLD, request->words[1]);
+}
+
+static _Noreturn int idle(void *nothing)
+{
+	(void)nothing;
+	for (;;)
+		pause();
+}
+
+/*
+ * crowd COUNT ADDRESS: a child with threads, of each of which the kernel clears the word in a page
+ * of its own when it ends (CLONE_CHILD_CLEARTID). The answer is the child's id.
+ */
+static long crowd(struct request *request)
+{
+	enum { SMALL = 1 << 16 };
+	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+			  CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+	char *words = (char *)request->numbers[2];
+	char *stacks = mmap(NULL, (size_t)(request->numbers[1] * SMALL), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int up[2];
+	char byte;
+	pid_t child = pipe(up) ? -1 : fork();
+
+	if (child)
+		return child < 0 || read(up[0], &byte, 1) != 1 ? -errno : child;
+	close(request->line);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (long i = 0; i < request->numbers[1]; i++)
+		if (clone(idle, stacks + (i + 1) * SMALL, flags, NULL, NULL, NULL,
+			  words + i * sysconf(_SC_PAGESIZE)) < 0)
+			_exit(1);
+	if (write(up[1], "u", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
 }
 
 static void *begin_thread(void *name)
@@ -213,8 +261,11 @@ static long step(struct request *request)
 }
 
 const struct verb process_verbs[] = {
-	{"fork", do_fork},  {"vfork", do_vfork},      {"clone_vm", clone_vm},
-	{"thread", thread}, {"exec", exec},	      {"vfork_exec", vfork_exec},
-	{"spawn", spawn},   {"daemonise", daemonise}, {"storm", storm},
-	{"brood", brood},   {"step", step},	      {0},
+	{"clone", do_clone},	{"crowd", crowd},
+	{"fork", do_fork},	{"vfork", do_vfork},
+	{"clone_vm", clone_vm}, {"thread", thread},
+	{"exec", exec},		{"vfork_exec", vfork_exec},
+	{"spawn", spawn},	{"daemonise", daemonise},
+	{"storm", storm},	{"brood", brood},
+	{"step", step},		{0},
 };
