@@ -511,11 +511,14 @@ def _scanned(
 ) -> list[ScannedView]:
     """Return what was read of an address space, view by view."""
     written = {view: Bitmap(view.region.pages) for _, view in found}
+    showing: dict[tuple[Region, int], list[View]] = {}
+    for view in written:
+        showing.setdefault((view.region, view.base), []).append(view)
 
     def note(reading: Reading) -> None:
-        for view in written:
-            if view.shows_the_same(reading.parts[0]):
-                written[view] |= reading.written.within(view.page, view.count)
+        first = reading.parts[0]
+        for view in showing.get((first.region, first.base), ()):
+            written[view] |= reading.written.within(view.page, view.count)
 
     space.report(readings, note)
     return [
