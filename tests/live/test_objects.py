@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from kept import Kept
 from stage import NOBODY
 from system import PAGE
 
+from tidemark.cli.checkpoint import line_of
+from tidemark.errors import StrictError
 from tidemark.files import read_json
+from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,6 +290,34 @@ def test_secret_memory_is_listed(verified: Stage) -> None:
     assert [(one["kind"], one["bytes"]) for one in unsaved(verified)] == [
         ("secret memory", 2 * PAGE)
     ]
+
+
+def test_what_is_not_saved_is_an_error_where_strictness_is_asked_for(
+    stage: Stage, disk_file: Path
+) -> None:
+    leader = stage.start(strict=True)
+    leader.fill(leader.anonymous(PAGES))
+    map_file(leader, str(disk_file))
+    with pytest.raises(StrictError) as refused:
+        stage.baseline()
+    assert str(refused.value) == (
+        f"workload stage shares what no dump holds: file {disk_file} ({PAGES * PAGE} bytes, mapped "
+        "by process 0); run it without that, or take `strict` out of the config"
+    )
+    assert not stage.path(0, "image").exists()
+
+
+def test_each_checkpoint_tells_what_it_does_not_hold(stage: Stage, disk_file: Path) -> None:
+    kept = Kept(stage)
+    leader, _ = kept.program()
+    map_file(leader, str(disk_file))
+    stage.attach(leader)
+    taken = kept.take()
+    listed = Unsaved("file", str(disk_file), PAGES * PAGE, (0,))
+    assert taken.unsaved == (listed,)
+    assert line_of(taken).endswith(", not saved: 1 file")
+    shown = kept.run("show", str(taken.path))
+    assert shown.stdout.splitlines()[-2:] == ["not saved: 1 file", f"  {listed}"]
 
 
 def test_a_mapping_that_cannot_be_written_is_not_listed(verified: Stage, disk_file: Path) -> None:
