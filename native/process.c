@@ -97,14 +97,16 @@ int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error)
 /* False where the file was closed meanwhile, or the entry is none. */
 static bool look_at(DIR *directory, const char *name, struct tm_open_file *ret)
 {
-	struct stat status;
+	struct statx status;
 
-	if (name[0] == '.' || fstatat(dirfd(directory), name, &status, 0) != 0)
+	/* What is known here: a file system's server (FUSE) may be a process that stands. */
+	if (name[0] == '.' ||
+	    statx(dirfd(directory), name, AT_STATX_DONT_SYNC, STATX_INO, &status) != 0)
 		return false;
 	ret->number = atoi(name);
-	ret->device_major = major(status.st_dev);
-	ret->device_minor = minor(status.st_dev);
-	ret->inode = status.st_ino;
+	ret->device_major = status.stx_dev_major;
+	ret->device_minor = status.stx_dev_minor;
+	ret->inode = status.stx_ino;
 	return true;
 }
 
