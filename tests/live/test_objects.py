@@ -346,13 +346,39 @@ def test_an_ordinary_user_asks_the_tracker_where_nothing_else_tells(plain: Stage
     mount(leader)
     window = map_file(leader)
     leader.call("umount2", "/mnt", _DETACH)
-    leader.fill(leader.anonymous(1))
+    other = leader.anonymous(1)
+    leader.fill(other)
+    child = leader.fork()
+    child.unmap(other)
+    leader.unmap(window)
     plain.baseline()
     with plain.epoch() as epoch:
-        leader.store(window, 3)
+        child.store(window, 3)
     assert [3 in r.dirty | r.suspect for r in epoch.regions.values()].count(True) == 1
     assert unsaved(plain) == []
     for found in plain.verify_all():
         assert (found["different"], found["missed"]) == (0, 0)
         assert found["unjudged"] == PAGES, "the truth does not ask the tracker"
         assert found["unjudged_objects"] == ["/x"]
+
+
+def test_an_ordinary_user_tells_segments_of_two_namespaces_apart(plain: Stage) -> None:
+    leader = plain.start()
+    leader.fill(leader.anonymous(1))
+    children, windows = [leader.fork(), leader.fork()], []
+    for child in children:
+        try:
+            child.call("unshare", NEWUSER | NEWIPC)
+        except OSError as error:
+            pytest.skip(f"no namespace of one's own: {error}")
+        windows.append(child.attach_segment(child.segment(PAGES), PAGES))
+        child.fill(windows[-1])
+    plain.baseline()
+    with plain.epoch() as epoch:
+        children[0].store(windows[0], 3)
+        children[1].store(windows[1], 7)
+    segments = [region for region in epoch.regions.values() if region.kind == "sysv"]
+    assert len(segments) == 2
+    assert all(set(region.reasons) == {"unwitnessed"} for region in segments)
+    for found in plain.verify_all():
+        assert (found["different"], found["missed"], found["unjudged"]) == (0, 0, 0)
