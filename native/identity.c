@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+enum { INO32_GEN = 1 }; /* FILEID_INO32_GEN of the kernel's exportfs.h */
 
 /*
  * The number of a device is reused when a file system goes, and an inode's number may be that of
@@ -24,34 +25,50 @@ static void ask_handle(int fd, struct tm_object *object)
 	} handle = {.head.handle_bytes = TM_HANDLE_MAX};
 	int mount;
 
-	object->handle_bytes = 0;
 	if (name_to_handle_at(fd, "", &handle.head, &mount, AT_EMPTY_PATH) < 0)
 		return; /* this file system has none, or a longer one */
+	object->handle_type = handle.head.handle_type;
 	object->handle_bytes = handle.head.handle_bytes;
 	memcpy(object->handle, handle.head.f_handle, handle.head.handle_bytes);
 }
 
-/* Fills *object from a descriptor, which may be one of O_PATH; false with errno set. */
+/* Whether a handle is one that a tmpfs gives: generation, inode, and the inode's upper half. */
+static bool may_be_tmpfs(const struct tm_object *object)
+{
+	return object->handle_type == INO32_GEN && object->handle_bytes == 3 * sizeof(uint32_t);
+}
+
+/*
+ * Fills *object from a descriptor, which may be one of O_PATH; false with errno set.
+ *
+ * The server of a file system (FUSE) may be one of the processes that stand: it must not be asked,
+ * or we would wait for it for ever. statx(2) takes what is known here; statfs(2) would ask, but for
+ * a tmpfs, and no such server gives handles like those.
+ */
 static bool ask(int fd, struct tm_object *object)
 {
 	struct statfs system;
-	struct stat status;
+	struct statx status;
 
-	if (fstat(fd, &status) < 0 || fstatfs(fd, &system) < 0)
+	memset(object, 0, sizeof(*object));
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &status) < 0)
 		return false;
-	object->device_major = major(status.st_dev);
-	object->device_minor = minor(status.st_dev);
-	object->inode = status.st_ino;
-	object->size = (uint64_t)status.st_size;
-	object->mode = status.st_mode;
-	object->file_system = (uint64_t)system.f_type;
+	object->device_major = status.stx_dev_major;
+	object->device_minor = status.stx_dev_minor;
+	object->inode = status.stx_ino;
+	object->size = status.stx_size;
+	object->mode = status.stx_mode;
 	ask_handle(fd, object);
+	if (!may_be_tmpfs(object))
+		return true;
+	if (fstatfs(fd, &system) < 0)
+		return false;
+	object->file_system = (uint64_t)system.f_type;
 	return true;
 }
 
 int tm_object_ask(int fd, struct tm_object *ret, struct tm_error *error)
 {
-	memset(ret, 0, sizeof(*ret));
 	return ask(fd, ret) ? TM_OK : tm_fail(error, TM_SYSTEM, "ask what a descriptor shows");
 }
 
@@ -61,7 +78,6 @@ static int ask_mapping(int links, struct tm_span span, struct tm_object *object)
 	TM_CLEANUP(tm_close) int fd = -1;
 	char name[64];
 
-	memset(object, 0, sizeof(*object));
 	snprintf(name, sizeof(name), "%llx-%llx", (unsigned long long)span.start,
 		 (unsigned long long)span.end);
 	fd = openat(links, name, O_PATH | O_CLOEXEC);

@@ -117,17 +117,19 @@ int tm_process_has_pinned(int pid, bool *ret, struct tm_error *error)
 /* False where the file was closed meanwhile, or the entry is none. */
 static bool look_at(DIR *directory, const char *name, struct tm_open_file *ret)
 {
-	struct stat status;
+	struct statx status;
 
-	if (name[0] == '.' || fstatat(dirfd(directory), name, &status, 0) != 0)
+	/* What is known here: a file system's server (FUSE) may be a process that stands. */
+	if (name[0] == '.' ||
+	    statx(dirfd(directory), name, AT_STATX_DONT_SYNC, STATX_INO | STATX_TYPE, &status) != 0)
 		return false;
 	ret->number = atoi(name);
-	ret->device_major = major(status.st_dev);
-	ret->device_minor = minor(status.st_dev);
-	ret->inode = status.st_ino;
-	ret->mode = status.st_mode;
-	ret->represented_major = major(status.st_rdev);
-	ret->represented_minor = minor(status.st_rdev);
+	ret->device_major = status.stx_dev_major;
+	ret->device_minor = status.stx_dev_minor;
+	ret->inode = status.stx_ino;
+	ret->mode = status.stx_mode;
+	ret->represented_major = status.stx_rdev_major;
+	ret->represented_minor = status.stx_rdev_minor;
 	return true;
 }
 

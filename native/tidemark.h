@@ -132,10 +132,11 @@ enum { TM_HANDLE_MAX = 32 };
 struct tm_object {
 	uint64_t inode;
 	uint64_t size;	      /* bytes */
-	uint64_t file_system; /* f_type of statfs(2) */
+	uint64_t file_system; /* f_type of statfs(2), where it may be a tmpfs; else 0 */
 	uint32_t device_major;
 	uint32_t device_minor;
-	uint32_t mode;	       /* st_mode of stat(2) */
+	uint32_t mode; /* st_mode of stat(2) */
+	int32_t handle_type;
 	uint32_t handle_bytes; /* 0 where its file system gives it no handle */
 	int sys_errno;	       /* of a mapping: 0, or why its object could not be asked */
 	unsigned char handle[32];

@@ -7,6 +7,7 @@ Writes docs/guarantees.md, or checks that it is as it would be written.
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from dataclasses import dataclass
@@ -831,6 +832,66 @@ def disappearance(scene: Scene) -> Iterator[None]:
     scene.leader.store(scene.window, 3)
 
 
+@case("a store to a file of a tmpfs that is mounted nowhere", exact)
+def detached(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    _require_root()
+    context = leader.call("fsopen", "tmpfs", 0)
+    leader.call("fsconfig", context, 6, 0, 0, 0)  # FSCONFIG_CMD_CREATE
+    directory = leader.call("fsmount", context, 0, 0)
+    made = leader.call("openat", directory, "x", os.O_RDWR | os.O_CREAT, 0o600)
+    leader.truncate(made, PAGES)
+    scene.window = leader.map(made, PAGES)
+    for descriptor in (context, directory, made):
+        leader.close(descriptor)
+    leader.fill(scene.window)
+    yield
+    leader.store(scene.window, 3)
+
+
+@case("a store to a segment, where another IPC namespace has one of its id", exact)
+def segment_of_another_namespace(scene: Scene) -> Iterator[None]:
+    scene.share()
+    _require_root()
+    children, windows = [scene.leader.fork(), scene.leader.fork()], []
+    for child in children:
+        child.call("unshare", 0x08000000)  # CLONE_NEWIPC
+        windows.append(child.attach_segment(child.segment(PAGES), PAGES))
+        child.fill(windows[-1])
+    yield
+    children[0].store(windows[0], 3)
+    children[1].store(windows[1], 5)
+
+
+@case("shared memory in the place of a file, with the number of its device and its name", full)
+def impostor(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    scene.share()
+    _require_root()
+    leader.call("unshare", 0x20000)  # CLONE_NEWNS
+    leader.call("mount", "none", "/", 0, 0x44000, 0)  # private, with all below
+    leader.call("mount", "one", "/mnt", "ramfs", 0, 0)
+    made = leader.file("/mnt/x", PAGES)
+    window = leader.map(made, PAGES)
+    yield
+    leader.close(made)
+    leader.unmap(window)
+    leader.call("umount2", "/mnt", 0)  # which frees the number
+    leader.call("mount", "other", "/mnt", "tmpfs", 0, 0)
+    made = leader.file("/mnt/x", PAGES)
+    leader.fill(leader.map(made, PAGES, address=window.address))
+
+
+@case("pwrite(2) to a memory file with a name longer than is kept", settled("descriptor"))
+def long_name(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    scene.handle = leader.memfd(PAGES, "n" * 249)
+    scene.window = leader.map(scene.handle, PAGES)
+    leader.fill(scene.window)
+    yield
+    leader.pwrite(scene.handle, 7)
+
+
 @case("huge pages behind the region's pages (transparent)", exact)
 def huge_pages(scene: Scene) -> Iterator[None]:
     enabled = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
@@ -842,6 +903,11 @@ def huge_pages(scene: Scene) -> Iterator[None]:
     scene.leader.fill(window)
     yield
     scene.leader.store(window, 700)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may do this")
 
 
 # The document
@@ -891,6 +957,18 @@ Beyond these, of each region:
   somebody looks into the process, as ps(1) does, at the moment of its end. That zero is not seen
   if the word is in shared memory.
 - Memory in huge pages of hugetlbfs is refused.
+- What a mapping shows is asked of the object itself: its file system's type, its inode and its
+  generation. So neither a mount that the process does not see, nor a device's number or a segment's
+  id that is used twice, nor a name makes a difference. Who may not ask (CAP_CHECKPOINT_RESTORE)
+  asks by descriptors, names and mounts, and uffd-wp whether it takes the mapping; a segment that
+  processes of two IPC namespaces map then counts as two regions, both of them settled by content.
+- Whatever processes map shared and writable, and is no such memory (a file on a disk, ramfs,
+  memfd_secret, a device, rings of the kernel), is not saved. It is listed in the manifest, by
+  `tidemark show`, with each checkpoint and in the report; `strict: true` makes it an error.
+  What nobody could tell to be shared memory or not is listed as `unknown`.
+- Verification has a list of its own of what is mapped: an object that the dump leaves out is a
+  write that it missed. Without privileges that list may not know what an object is; then it is
+  counted as not judged.
 
 What this costs while a workload stands is measured by `python benchmarks/soundness.py`.
 """

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from kept import Kept
 from stage import NOBODY
 from system import PAGE
 
+from tidemark.cli.checkpoint import line_of
+from tidemark.errors import StrictError
 from tidemark.files import read_json
+from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,6 +292,34 @@ def test_secret_memory_is_listed(verified: Stage) -> None:
     ]
 
 
+def test_what_is_not_saved_is_an_error_where_strictness_is_asked_for(
+    stage: Stage, disk_file: Path
+) -> None:
+    leader = stage.start(strict=True)
+    leader.fill(leader.anonymous(PAGES))
+    map_file(leader, str(disk_file))
+    with pytest.raises(StrictError) as refused:
+        stage.baseline()
+    assert str(refused.value) == (
+        f"workload stage shares what no dump holds: file {disk_file} ({PAGES * PAGE} bytes, mapped "
+        "by process 0); run it without that, or take `strict` out of the config"
+    )
+    assert not stage.path(0, "image").exists()
+
+
+def test_each_checkpoint_tells_what_it_does_not_hold(stage: Stage, disk_file: Path) -> None:
+    kept = Kept(stage)
+    leader, _ = kept.program()
+    map_file(leader, str(disk_file))
+    stage.attach(leader)
+    taken = kept.take()
+    listed = Unsaved("file", str(disk_file), PAGES * PAGE, (0,))
+    assert taken.unsaved == (listed,)
+    assert line_of(taken).endswith(", not saved: 1 file")
+    shown = kept.run("show", str(taken.path))
+    assert shown.stdout.splitlines()[-2:] == ["not saved: 1 file", f"  {listed}"]
+
+
 def test_a_mapping_that_cannot_be_written_is_not_listed(verified: Stage, disk_file: Path) -> None:
     leader = verified.start()
     leader.fill(leader.anonymous(PAGES))
@@ -314,13 +346,39 @@ def test_an_ordinary_user_asks_the_tracker_where_nothing_else_tells(plain: Stage
     mount(leader)
     window = map_file(leader)
     leader.call("umount2", "/mnt", _DETACH)
-    leader.fill(leader.anonymous(1))
+    other = leader.anonymous(1)
+    leader.fill(other)
+    child = leader.fork()
+    child.unmap(other)
+    leader.unmap(window)
     plain.baseline()
     with plain.epoch() as epoch:
-        leader.store(window, 3)
+        child.store(window, 3)
     assert [3 in r.dirty | r.suspect for r in epoch.regions.values()].count(True) == 1
     assert unsaved(plain) == []
     for found in plain.verify_all():
         assert (found["different"], found["missed"]) == (0, 0)
         assert found["unjudged"] == PAGES, "the truth does not ask the tracker"
         assert found["unjudged_objects"] == ["/x"]
+
+
+def test_an_ordinary_user_tells_segments_of_two_namespaces_apart(plain: Stage) -> None:
+    leader = plain.start()
+    leader.fill(leader.anonymous(1))
+    children, windows = [leader.fork(), leader.fork()], []
+    for child in children:
+        try:
+            child.call("unshare", NEWUSER | NEWIPC)
+        except OSError as error:
+            pytest.skip(f"no namespace of one's own: {error}")
+        windows.append(child.attach_segment(child.segment(PAGES), PAGES))
+        child.fill(windows[-1])
+    plain.baseline()
+    with plain.epoch() as epoch:
+        children[0].store(windows[0], 3)
+        children[1].store(windows[1], 7)
+    segments = [region for region in epoch.regions.values() if region.kind == "sysv"]
+    assert len(segments) == 2
+    assert all(set(region.reasons) == {"unwitnessed"} for region in segments)
+    for found in plain.verify_all():
+        assert (found["different"], found["missed"], found["unjudged"]) == (0, 0, 0)

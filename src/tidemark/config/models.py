@@ -207,7 +207,8 @@ class WorkloadSection(Section):
         title="true or false",
         description="Whether the run fails where somebody who does not stand with the workload may "
         "write a region while it is dumped: a process outside, one that may not be inspected, or "
-        "the kernel, for a process that registered buffers with io_uring.",
+        "the kernel, for a process that registered buffers with io_uring; and where processes "
+        "share and may write what no dump holds, such as a file on a disk or a device.",
     )
     drop_unchanged: bool = Field(
         default=False,

@@ -3,34 +3,31 @@
 The kernel scopes, cuts and reuses numbers and names: a device's number is another file system's
 once that is unmounted, a segment's id counts per IPC namespace, and a mount may be in nobody's
 list. So the object itself is asked, by the mapping's link in map_files. Who may not follow that
-asks by a descriptor of the process, by the name, by the list of mounts, and by the tracker.
+asks by a descriptor of the process, by the list of mounts, by the name, and by the tracker.
 """
 
 from __future__ import annotations
 
 import functools
-import stat
 from typing import TYPE_CHECKING
 
 from tidemark import proc
 from tidemark.errors import UnsupportedError
-from tidemark.keeper.inquiry import Inquiry, namespace_of
-from tidemark.keeper.natures import HUGE, MEMORY, kind_of, kind_of_own, length_of, own_device
-from tidemark.keeper.objects import Mapping
+from tidemark.keeper.inquiry import Inquiry
+from tidemark.keeper.natures import HUGE
 from tidemark.native.identity import mapped_objects
 from tidemark.native.library import NativeError
 from tidemark.native.probe import opens_mapped_objects
-from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tidemark.keeper.objects import Device, Identity
+    from tidemark.keeper.objects import Device, Identity, Mapping
     from tidemark.keeper.region import Region
     from tidemark.native.identity import Object
     from tidemark.native.maps import RawMapping
 
-    Known = Callable[[RawMapping], "Mapping | None"]
+    Known = Callable[[RawMapping], Mapping | None]
     Takes = Callable[[RawMapping], bool]
 
 
@@ -60,12 +57,11 @@ class Identifier:
     def _ask(self, tid: int, listed: Sequence[RawMapping], takes: Takes) -> list[Mapping]:
         if not listed:
             return []
+        inquiry = Inquiry(tid, takes, by_links=self._by_links)
+        objects: Sequence[Object | None] = [None] * len(listed)
         if self._by_links:
             objects = mapped_objects(tid, [(raw.start, raw.end) for raw in listed])
-            answers = [_told(tid, raw, each) for raw, each in zip(listed, objects, strict=True)]
-        else:
-            inquiry = Inquiry(tid, takes)
-            answers = [inquiry.tell(raw) for raw in listed]
+        answers = [inquiry.tell(raw, each) for raw, each in zip(listed, objects, strict=True)]
         for raw, mapping in zip(listed, answers, strict=True):
             if mapping.kind == HUGE:
                 raise _huge(tid, raw)
@@ -96,20 +92,6 @@ class Identifier:
             return mapped_objects(tid, [(raw.start, raw.end) for raw in listed])
         except NativeError:
             return [None] * len(listed)
-
-
-def _told(tid: int, raw: RawMapping, found: Object | None) -> Mapping:
-    """Return a mapping as its object has said what it is."""
-    if found is None:
-        return Mapping.of(raw, UNKNOWN)
-    kind = kind_of(found.mode, found.file_system)
-    if kind != MEMORY:
-        return Mapping.of(raw, kind, found.handle, length_of(kind, found.size))
-    if not stat.S_ISREG(found.mode):
-        return Mapping.of(raw, UNKNOWN)
-    kind = kind_of_own(raw.name) if found.device == own_device() else "posix"
-    apart = found.handle or (namespace_of(tid) if kind == "sysv" else b"")
-    return Mapping.of(raw, kind, apart, found.size)
 
 
 def _huge(tid: int, mapping: RawMapping) -> UnsupportedError:

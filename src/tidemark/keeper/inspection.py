@@ -9,23 +9,17 @@ object is asked by calls of our own.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
 import re
 import stat
-import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 
-_TMPFS = 0x01021994
-_EMPTY_PATH = 0x1000
-_HANDLE_BYTES = 128
+from tidemark.keeper.interview import Found, Key, ask, kernel_device
+
 _LINE = re.compile(
     rb"([0-9a-f]+)-([0-9a-f]+) (.)..s ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)"
 )
-
-Key = tuple[int, int, bytes]
-"""Device and inode of an object, and what sets it apart from others of these numbers."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Subject:
     @property
     def kind(self) -> str:
         """What kind of shared memory it is, for people."""
-        if self.key[0] != _kernel_device():
+        if self.key[0] != kernel_device():
             return "posix"
         kinds = {"/memfd:": "memfd", "/SYSV": "sysv"}
         return next((k for name, k in kinds.items() if self.name.startswith(name)), "anonymous")
@@ -130,13 +124,10 @@ class Inspection:
 
     def look_at(self, pid: int) -> None:
         """Note what a process maps."""
-        seen = sights(pid)
-        descriptors: dict[tuple[int, int], str] = {}
-        for sight in seen:
-            path, found = sight.link, _ask(sight.link)
+        for sight in sights(pid):
+            path, found = sight.link, ask(sight.link)
             if found is None:
-                descriptors = descriptors or _descriptors(sight.task)
-                path, found = _ask_otherwise(sight, descriptors)
+                path, found = _ask_otherwise(sight)
             if found is None:
                 self.unjudged.add(sight.name)
             elif found[1]:
@@ -145,39 +136,31 @@ class Inspection:
                 subject.paths.append(path)
 
 
-Found = tuple[Key, bool]
-"""An object's key, and whether it is shared memory."""
-
-
-def _ask(path: str) -> Found | None:
-    """Return what is at a path; None where it cannot be asked. It is not opened for that."""
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return None
-    try:
-        return key_of(descriptor), is_memory(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _ask_otherwise(
-    sight: Sight, descriptors: dict[tuple[int, int], str]
-) -> tuple[str, Found | None]:
-    """Ask by a descriptor, by the name and by the list of mounts; return the path, too.
+def _ask_otherwise(sight: Sight) -> tuple[str, Found | None]:
+    """Ask by the kernel's device, by the list of mounts and by a descriptor; return that, too.
 
     Without the object's handle, segments of two IPC namespaces are told apart by these.
     """
     numbers = sight.device, sight.inode
-    if sight.device == _kernel_device():
+    if sight.device == kernel_device():
         apart = _namespace(sight.task) if sight.name.startswith("/SYSV") else b""
-        return descriptors.get(numbers, ""), ((*numbers, apart), True)
-    for path in (descriptors.get(numbers, ""), f"/proc/{sight.task}/root{sight.name}"):
-        found = _ask(path) if path else None
-        if found is not None and found[0][:2] == numbers:
-            return path, ((*numbers, b""), found[1])
+        return _descriptor_of(sight), ((*numbers, apart), True)
     mounted = _mounted(sight.task, sight.device)
-    return "", ((*numbers, b""), mounted in {b"tmpfs", b"devtmpfs"}) if mounted else None
+    if mounted in {b"tmpfs", b"devtmpfs"}:
+        path = _descriptor_of(sight) or f"/proc/{sight.task}/root{sight.name}"
+        return path, ((*numbers, b""), not _is_device(path))
+    if mounted is not None:
+        return "", ((*numbers, b""), False)
+    path = _descriptor_of(sight)
+    found = ask(path) if path else None
+    return path, found and ((*numbers, b""), found[1])
+
+
+def _is_device(path: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode  # noqa: PTH116 - quicker
+        return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+    return False
 
 
 def _namespace(task: int) -> bytes:
@@ -186,57 +169,27 @@ def _namespace(task: int) -> bytes:
     return b""
 
 
-def _descriptors(task: int) -> dict[tuple[int, int], str]:
-    found = {}
+def _descriptor_of(sight: Sight) -> str:
+    """Return the path of a descriptor of a mapping's object; empty where there is none.
+
+    Only one with the same inode's number (proc(5), fdinfo) is asked for more.
+    """
+    wanted = f"ino:\t{sight.inode}\n".encode()
     with contextlib.suppress(OSError):
-        for number in os.listdir(f"/proc/{task}/fd"):  # noqa: PTH208 - quicker
-            path = f"/proc/{task}/fd/{number}"
+        for number in os.listdir(f"/proc/{sight.task}/fd"):  # noqa: PTH208 - quicker
+            path = f"/proc/{sight.task}/fd/{number}"
             with contextlib.suppress(OSError):
-                status = os.stat(path)  # noqa: PTH116 - quicker
-                found[status.st_dev, status.st_ino] = path
-    return found
+                if wanted in Path(f"/proc/{sight.task}/fdinfo/{number}").read_bytes():
+                    status = os.stat(path)  # noqa: PTH116 - quicker
+                    if (status.st_dev, status.st_ino) == (sight.device, sight.inode):
+                        return path
+    return ""
 
 
 def _mounted(task: int, device: int) -> bytes | None:
     wanted = f"{os.major(device)}:{os.minor(device)}".encode()
-    with contextlib.suppress(OSError), open(f"/proc/{task}/mountinfo", "rb") as file:  # noqa: PTH123
-        for line in file.read().splitlines():
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{task}/mountinfo").read_bytes().splitlines():
             if line.split()[2] == wanted:
                 return line.partition(b" - ")[2].split()[0]
     return None
-
-
-# What an object says of itself
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-@functools.cache
-def _kernel_device() -> int:
-    descriptor = os.memfd_create("tidemark-truth")
-    try:
-        return os.fstat(descriptor).st_dev
-    finally:
-        os.close(descriptor)
-
-
-def key_of(descriptor: int) -> Key:
-    """Return what tells the object behind a descriptor from every other: its handle, too."""
-    status = os.fstat(descriptor)
-    head = struct.pack("Ii", _HANDLE_BYTES, 0)
-    handle = ctypes.create_string_buffer(head, len(head) + _HANDLE_BYTES)
-    mount = ctypes.c_int()
-    failed = _libc().name_to_handle_at(descriptor, b"", handle, ctypes.byref(mount), _EMPTY_PATH)
-    length = 0 if failed else struct.unpack_from("I", handle.raw)[0]
-    return status.st_dev, status.st_ino, handle.raw[len(head) : len(head) + length]
-
-
-def is_memory(descriptor: int) -> bool:
-    """Return whether a descriptor shows shared memory: a regular file of a tmpfs, wherever."""
-    buffer = ctypes.create_string_buffer(512)  # struct statfs, which begins with the type
-    if _libc().fstatfs(descriptor, buffer) or not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return False
-    return bool(struct.unpack_from("l", buffer.raw)[0] == _TMPFS)

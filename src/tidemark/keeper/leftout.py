@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from tidemark.keeper.objects import Identity, Mapping
 
 _PROT_WRITE = 2
-_NUMBERED = re.compile(r"(?<=^socket):\[\d+\]$")
-"""The kernel calls a socket by its inode, which is another one in each run."""
+_NUMBERED = re.compile(r"(?<=^socket):\[\d+\]$|(?<=/#)\d+$")
+"""The kernel calls a socket, and a file made without a name (O_TMPFILE), by its inode's number,
+which is another one in each run.
+"""
 
 
 def left_out(mapped: Iterable[tuple[int, Iterable[Mapping]]]) -> list[Unsaved]:

@@ -1,39 +1,63 @@
-"""What an object is, by what stat(2), statfs(2) and the kernel's own device say of it."""
+"""What an object is, by what it says of itself, its mount, and what the kernel calls it."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tidemark.keeper.objects import Device
+    from tidemark.native.maps import RawMapping
 
 HUGE = "huge"
 MEMORY = "memory"
 
 _MFD_HUGETLB = 4
-_FILE_SYSTEMS = {
-    0x01021994: MEMORY,  # tmpfs, devtmpfs, and the kernel's own
-    0x958458F6: HUGE,  # hugetlbfs
-    0x858458F6: "ramfs file",
-    0x5345434D: "secret memory",
-    0x444D4142: "dma-buf",
-    0x09041934: "kernel object",  # anonymous inodes: rings of io_uring, perf, KVM
-    0x474D454D: "kernel object",  # guest_memfd
-    0xA10A10A1: "kernel object",  # rings of io_setup(2)
+_TMPFS_MAGIC = 0x01021994
+_MOUNTED = {
+    "tmpfs": MEMORY,
+    "devtmpfs": MEMORY,
+    "hugetlbfs": HUGE,
+    "ramfs": "ramfs file",
 }
+_MADE_BY_THE_KERNEL = {
+    "anon_inode:": "kernel object",
+    "/[aio]": "kernel object",
+    "/secretmem": "secret memory",
+    "/dmabuf:": "dma-buf",
+    "socket:[": "socket",
+}
+"""How objects of file systems that are mounted nowhere begin to be called."""
+
 _SIZED = {MEMORY, "file", "ramfs file", "secret memory"}
 
 
-def kind_of(mode: int, file_system: int) -> str:
-    """Return what an object is, by its mode and the type (``f_type``) of its file system."""
+def is_memory(mode: int, file_system: int) -> bool:
+    """Return whether an object is shared memory: a regular file of a tmpfs, mounted wherever.
+
+    :param file_system: the type as statfs(2) has it; devtmpfs says the same
+    """
+    return file_system == _TMPFS_MAGIC and stat.S_ISREG(mode)
+
+
+def kind_of_other(raw: RawMapping, mode: int, mounted: str | None) -> str | None:
+    """Return what an object is that is no shared memory; None where nothing tells.
+
+    :param mode: as stat(2) has it; 0 where that is not known
+    :param mounted: the type of its file system, where that is mounted
+    """
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         return "device"
     if stat.S_ISSOCK(mode):
         return "socket"
-    return _FILE_SYSTEMS.get(file_system, "file")
+    if mounted is not None:
+        return _MOUNTED.get(mounted, "file")
+    made = (kind for name, kind in _MADE_BY_THE_KERNEL.items() if raw.name.startswith(name))
+    return next(made, None)
 
 
 def length_of(kind: str, size: int) -> int | None:
@@ -48,6 +72,21 @@ def kind_of_own(name: str) -> str:
     if name.startswith("/SYSV"):
         return "sysv"
     return "anonymous"
+
+
+def mounts_of(tid: int) -> dict[Device, str]:
+    """Return the types of the file systems that a process sees mounted, by their devices.
+
+    A mapping keeps its file system alive, and as long its device's number is no other's.
+    """
+    found: dict[Device, str] = {}
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{tid}/mountinfo").read_text(errors="replace")
+        for line in text.splitlines():
+            before, _, after = line.partition(" - ")
+            major, minor = before.split()[2].split(":")
+            found[int(major), int(minor)] = after.split()[0]
+    return found
 
 
 @functools.cache

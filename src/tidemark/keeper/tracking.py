@@ -23,7 +23,6 @@ from tidemark.keeper.descriptors import holdings
 from tidemark.keeper.foreign import outside_writers
 from tidemark.keeper.grace import called_from_outside
 from tidemark.keeper.identify import Identifier
-from tidemark.keeper.leftout import left_out
 from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
@@ -208,9 +207,9 @@ class Tracking:
         Returns how many regions and mappings are watched, and how many pages were armed anew.
         """
         if not self._active:
-            self._begin(tree)
-            if any(one.kind == UNKNOWN for one in left_out(self.mapped(tree))):
-                self._begin(tree)  # now the tracker can be asked, too
+            views = self._view_all(tree)
+            self._refresh_data(tree, views)
+            self._arm_all(tree, views)
             self._outside = self._find_outside(tree)
             self._active = True
         for region in self.regions.values():
@@ -218,11 +217,6 @@ class Tracking:
             if self._witness.pinned or _has_workers(tree):
                 region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
-
-    def _begin(self, tree: Tree) -> None:
-        views = self._view_all(tree)
-        self._refresh_data(tree, views)
-        self._arm_all(tree, views)
 
     def collect(self, tree: Tree, *, present: bool = True) -> list[ScannedView]:
         """End an epoch: find what was written and what is suspect. The tree must stand.
@@ -378,7 +372,10 @@ class Tracking:
             for space, views in shown.items():
                 space.views = views
             return 0
-        threads = [tree.stopped_thread(space.users) if shown[space] else None for space in shown]
+        threads = [
+            tree.stopped_thread(space.users) if views or self._has_unknown(space) else None
+            for space, views in shown.items()
+        ]
         open_spaces(list(shown), threads)
         armed = 0
         for (space, views), thread in zip(shown.items(), threads, strict=True):
@@ -388,6 +385,11 @@ class Tracking:
                 if thread is not None:
                     tree.thread_left(thread)
         return armed
+
+    def _has_unknown(self, space: AddressSpace) -> bool:
+        """Return whether the tracker is to be asked, at the next look, what a mapping shows."""
+        found = (self._identified.get(pid, {}) for pid in space.users)
+        return any(mapping.kind == UNKNOWN for each in found for mapping in each.values())
 
     # What the object itself tells
 

@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemark.keeper.inspection import Inspection, is_memory, key_of, workload
+from tidemark.keeper.inspection import Inspection, workload
+from tidemark.keeper.interview import is_memory, key_of
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, NativeError, ProcessGoneError
 from tidemark.native.pages import mapped_page
@@ -20,7 +21,8 @@ from tidemark.native.tracee import resident
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tidemark.keeper.inspection import Key, Sight, Subject
+    from tidemark.keeper.inspection import Sight, Subject
+    from tidemark.keeper.interview import Key
     from tidemark.keeper.tree import Tree
 
 _LAST = 1 << 32

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Object(NamedTuple):
-    """One file, of whatever kind: fstat(2), fstatfs(2) and name_to_handle_at(2) of it.
+    """One file, of whatever kind: statx(2), fstatfs(2) and name_to_handle_at(2) of it.
 
-    ``size`` is in bytes, ``file_system`` the magic number of its type. ``handle`` holds inode and
+    ``size`` is in bytes, ``file_system`` the magic number of its type, which is asked only where it
+    may be a tmpfs: another might be served by a process that stands. ``handle`` holds inode and
     generation, so that it is no other object's; it is empty where the file system has none.
     """
 
