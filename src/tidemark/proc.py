@@ -84,6 +84,11 @@ def state_of(tid: int) -> str | None:
     return fields[0] if fields else None
 
 
+def has_ended(tid: int) -> bool:
+    """Return whether a thread has ended, and at most waits for somebody to ask how."""
+    return state_of(tid) in {None, "Z", "X"}
+
+
 def user_of(pid: int) -> int | None:
     """Return the user with whose rights a process opens files; None when it is gone."""
     users = status_field(pid, "Uid")  # real, effective, saved, and for files

@@ -308,6 +308,20 @@ def cleared_thread_ids(scene: Scene) -> Iterator[None]:
     scene.leader.call("wait4", child, 0, 0, 0)
 
 
+@case("the same of two processes in one memory (CLONE_VM), which are killed together", exact)
+def cleared_ids_in_one_memory(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    child = scene.leader.fork()
+    twin = child.clone(CLONE_VM | SIGCHLD)
+    for page, actor in enumerate((child, twin)):
+        actor.call("set_tid_address", window.at(page))
+    yield
+    kill(child.pid)
+    kill(twin.pid)
+    scene.leader.reap(child)
+    wait_until(lambda: not is_alive(twin.pid), "its end")
+
+
 # Processes that ptrace does not follow
 
 
@@ -399,6 +413,7 @@ def untraced_vfork(scene: Scene) -> Iterator[None]:
 
 @case("a store by a thread that ptrace does not follow", exact)
 def untraced_thread(scene: Scene) -> Iterator[None]:
+    need_reports()  # else it may have made a process that has ended
     window = scene.share()
     yield
     scene.leader.clone(CLONE_UNTRACED | CLONE_A_THREAD).store(window, 4)

@@ -2,8 +2,9 @@
 
 A thread that ends stores to memory once more after the stop at which it is seen last: the kernel
 clears its id where it was asked to (clear_child_tid), and marks the robust locks that it holds,
-both in mm_release(). So the threads that were let go before must have given up their memory
-before the process is looked at for the last time.
+both in mm_release(). The last one finds its id left alone, as nobody would see it; but a thread
+counts for one that has the memory until it has given back its reference, which is later. So those
+that were let go before must have ended before the process is looked at for the last time.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tidemark import proc
-from tidemark.native.library import NativeError, ProcessGoneError
-from tidemark.native.process import same_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,24 +51,23 @@ class Lasts:
         self._since[thread] = time.monotonic()
 
     def wake_after(self) -> float:
-        """Return after how many seconds :meth:`judge` is to be asked; infinity for never."""
+        """Return after how many seconds :meth:`next` is to be asked; infinity for never."""
         return _POLL_SECONDS if self._since else math.inf
 
-    def judge(self, threads: Mapping[int, Thread]) -> list[tuple[Thread, Wait]]:
-        """Return the threads that need not wait any more, and forget them.
+    def next(self, threads: Mapping[int, Thread]) -> tuple[Thread, Wait] | None:
+        """Return a thread that need not wait any more, and forget it; None when there is none.
+
+        It has to be let go before the next is asked for, which may have to wait for it.
 
         :param threads: all threads of the tree that have not ended
         """
-        if not self._since:
-            return []
-        done = []
         for thread, since in list(self._since.items()):
             if threads.get(thread.tid) is not thread:
                 del self._since[thread]  # it has ended, by a second signal
             elif wait := _judge(thread, time.monotonic() - since, threads):
                 del self._since[thread]
-                done.append((thread, wait))
-        return done
+                return thread, wait
+        return None
 
 
 def _judge(last: Thread, seconds: float, threads: Mapping[int, Thread]) -> Wait | None:
@@ -86,27 +84,19 @@ def _judge(last: Thread, seconds: float, threads: Mapping[int, Thread]) -> Wait 
 
 
 def _others(last: Thread, threads: Mapping[int, Thread]) -> Iterator[int]:
-    """Yield the threads that have the memory of ``last`` and may store to it.
+    """Yield the threads that have the memory of ``last``, or count as if they had.
 
-    Those of other processes are on their end, too: while one lives, the memory lives on in it.
+    Those of other processes are at their end, too: while one lives, the memory lives on in it.
     """
     for tid in _tasks(last):
-        if proc.has_memory(tid) and not proc.is_worker(tid):
+        if not proc.has_ended(tid) and not proc.is_worker(tid):
             yield tid
     for thread in threads.values():
+        shares = thread.process.shares or last.process.shares
         elsewhere = thread.leaves and thread.process is not last.process
-        if elsewhere and proc.has_memory(thread.tid) and _share(thread.tid, last.tid):
+        if shares and elsewhere and not proc.has_ended(thread.tid):
             yield thread.tid
 
 
 def _tasks(last: Thread) -> list[int]:
     return [tid for tid in proc.thread_ids(last.process.pid) if tid != last.tid]
-
-
-def _share(tid: int, other: int) -> bool:
-    try:
-        return same_space(tid, other)
-    except ProcessGoneError:
-        return False
-    except NativeError:
-        return True  # the kernel cannot compare (kcmp)

@@ -455,6 +455,7 @@ class Tracking:
         if process.parent is not None:
             self._space_of(process.parent)
         space = next((s for pid, s in self._spaces.items() if _has_space(process, pid)), None)
+        process.shares = space is not None
         if space is not None:
             self._spaces[process.pid] = space
             space.users.add(process.pid)
@@ -577,6 +578,8 @@ def _has_space(process: Process, pid: int) -> bool:
 
 def _share(process: Process, parent: Process) -> bool:
     try:
-        return same_space(process.pid, parent.pid)
+        process.shares = same_space(process.pid, parent.pid)
     except ProcessGoneError:
         return False
+    parent.shares = parent.shares or process.shares
+    return process.shares

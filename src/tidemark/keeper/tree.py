@@ -80,6 +80,7 @@ class Process:
     command: str
     options: int = 0  # of the seizure
     ran: bool = True  # False for a child that was killed before its first instruction
+    shares: bool = True  # another process may have the same memory, or have had it
     workers: bool = False  # the kernel had threads of its own in it when it was frozen
     threads: dict[int, Thread] = field(default_factory=dict)
 
@@ -212,7 +213,7 @@ class Tree:
         found = False
         for pid in proc.tree_of(root):
             for tid in proc.thread_ids(pid):
-                if tid not in self.threads and proc.state_of(tid) not in {None, "Z", "X"}:
+                if tid not in self.threads and not proc.has_ended(tid):
                     found |= not proc.is_worker(tid) and self.seize_thread(pid, tid)
         if root not in self.processes:
             raise AttachError(f"process {root} is gone; name one that runs")
@@ -487,6 +488,7 @@ class Tree:
             self.threads.pop(tid, None)
         process.threads.clear()
         process.command = proc.command_of(process.pid)
+        process.shares = False
         self._observer.executed(process)
         self.counts.executed += 1
         self._resume(self._add_thread(process, event.tid))
@@ -510,8 +512,9 @@ class Tree:
     def _let_lasts_go(self) -> bool:
         """Let those last threads go that need not wait any more; return whether there was one."""
         found = False
-        for thread, wait in self._lasts.judge(self.threads):
+        while done := self._lasts.next(self.threads):
             found = True
+            thread, wait = done
             for tid in wait.unseen:
                 self._seize_unseen(thread.process, tid)
             if thread.process.living() == [thread]:

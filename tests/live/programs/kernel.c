@@ -136,7 +136,8 @@ static long uring_setup(struct request *request)
 			     IORING_OFF_SQES);
 	if (uring.ring == MAP_FAILED || uring.entries == MAP_FAILED)
 		return -errno;
-	/* To other tests' keepers a child that maps a ring, and cannot say which, is one to fear. */
+	/* To other tests' keepers a child that maps a ring, and cannot say which, is one to fear.
+	 */
 	madvise(uring.ring, RING_BYTES, MADV_DONTFORK);
 	madvise(uring.entries, ENTRIES_BYTES, MADV_DONTFORK);
 	if (buffer.iov_len &&

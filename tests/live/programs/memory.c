@@ -56,6 +56,7 @@ static const struct {
 	CALL(rt_sigprocmask),
 	CALL(rt_sigqueueinfo),
 	CALL(set_robust_list),
+	CALL(set_tid_address),
 	CALL(shmat),
 	CALL(shmctl),
 	CALL(shmdt),
