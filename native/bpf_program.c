@@ -128,11 +128,10 @@ int tm_bpf(int command, union bpf_attr *attributes)
 /* What a failed bpf(2) means. */
 static int fail(struct tm_error *error, const char *what, const char *name)
 {
-	int code = errno == EPERM || errno == EACCES ? TM_FORBIDDEN
-		   : errno == ENOMEM		     ? TM_MEMORY
-						     : TM_UNSUPPORTED;
-
-	return tm_fail(error, code, "%s a BPF program for %s (%s)", what, name, strerror(errno));
+	if (errno == EPERM || errno == EACCES)
+		return tm_fail(error, TM_FORBIDDEN, "%s a BPF program for %s", what, name);
+	return tm_fail(error, TM_UNSUPPORTED, "%s a BPF program for %s (%s)", what, name,
+		       strerror(errno));
 }
 
 int tm_bpf_attach(const struct tm_bpf_program *program, struct tm_bpf_place place, int *ret_program,
