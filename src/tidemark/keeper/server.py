@@ -197,6 +197,7 @@ class Server:
             "epoch": self._order.epoch,
             "processes": [process.pid for process in self._live.tree.in_order()],
             "tracker": self._live.tracker,
+            "testimony": self._live.tracking.vouching,
             **(self._checkpoints.status() if self._checkpoints else {}),
         }
 
