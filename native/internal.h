@@ -176,6 +176,9 @@ struct tm_page_query {
  */
 int tm_general_scan_probe(struct tm_error *error);
 
+/* Whether the kernel testifies to what is done to shared memory, each thing done by a child. */
+int tm_testimony_probe(struct tm_error *error);
+
 /* Runs PAGEMAP_SCAN over the view; adds the pages that match to `bitmap`. */
 int tm_pagemap_scan(int pagemap, const struct tm_view *view, struct tm_page_query query,
 		    struct tm_bitmap *bitmap, struct tm_error *error);

@@ -139,6 +139,7 @@ static const struct {
 	[TM_FEATURE_PROCMAP_QUERY] = {"procmap-query", probe_procmap_query},
 	[TM_FEATURE_MAP_FILES] = {"map-files", probe_map_files},
 	[TM_FEATURE_PTRACE] = {"ptrace", probe_ptrace},
+	[TM_FEATURE_TESTIMONY] = {"testimony", tm_testimony_probe},
 };
 
 const char *tm_feature_name(int feature)

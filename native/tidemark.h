@@ -328,6 +328,47 @@ int tm_watch_open(int *ret, struct tm_error *error);
 /* Watches the file behind `fd`; *ret is its number in the reports. */
 int tm_watch_add(int watch, int fd, int *ret, struct tm_error *error);
 
+/*
+ * testimony: shared memory that is changed by other means than a store to an existing mapping.
+ * The kernel itself counts, by BPF programs of ours, what is done by whichever process, through
+ * whichever descriptor: writes, also asynchronous ones, holes, cuts, and new mappings.
+ */
+
+enum { TM_TESTIMONY_OBJECTS = 4096 };
+
+enum tm_testimony_verdict {
+	TM_TESTIMONY_UNTOUCHED = 0, /* between the last two looks, and nothing was under way */
+	TM_TESTIMONY_TOUCHED = 1,   /* or pages were handed out for good */
+	TM_TESTIMONY_UNKNOWN = 2,   /* not looked at before, or the kernel may have missed a call */
+};
+
+struct tm_testimony;
+
+/*
+ * Starts to have the kernel count, until tm_testimony_close() or our end. `program` is the path
+ * of tidemark-testimony, which holds on to what makes the kernel do so; NULL for a copy of this
+ * process, which keeps its memory for as long.
+ */
+int tm_testimony_open(const char *program, struct tm_testimony **ret, struct tm_error *error);
+/*
+ * Whether the kernel counts by now; `wait` until it does. Everything is tried once. Where it does
+ * not work, *error says why: privileges, or what the kernel lacks; then close it.
+ */
+int tm_testimony_ready(struct tm_testimony *testimony, bool wait, bool *ret,
+		       struct tm_error *error);
+/* What tidemark-testimony does, with the socket that it was given. */
+void tm_testimony_serve(int socket);
+void tm_testimony_close(struct tm_testimony *testimony);
+/* Watches the object behind `fd`; *ret is its number. Not ours to count: TM_UNSUPPORTED. */
+int tm_testimony_add(struct tm_testimony *testimony, int fd, uint32_t *ret, struct tm_error *error);
+int tm_testimony_remove(struct tm_testimony *testimony, uint32_t object, struct tm_error *error);
+/*
+ * Judges objects since this was last called for each: a tm_testimony_verdict in ret[i]. Calls of
+ * this process do not count. After an error all are known not to be known.
+ */
+int tm_testimony_look(struct tm_testimony *testimony, const uint32_t *objects, size_t count,
+		      unsigned char *ret, struct tm_error *error);
+
 /* space: one address space under one tracker */
 
 struct tm_space;
@@ -553,7 +594,8 @@ enum tm_feature {
 	TM_FEATURE_PROCMAP_QUERY = 5,
 	TM_FEATURE_MAP_FILES = 6,
 	TM_FEATURE_PTRACE = 7,
-	TM_FEATURE_COUNT = 8,
+	TM_FEATURE_TESTIMONY = 8,
+	TM_FEATURE_COUNT = 9,
 };
 
 const char *tm_feature_name(int feature);

@@ -44,10 +44,11 @@ def _pytest(what: str) -> str:
     return f"python -m pytest -q -p no:cacheprovider --junitxml=$REPORT {what}"
 
 
-def _guarantees(tracker: str, some: str = "", limit: int = 1500) -> Group:
+def _guarantees(tracker: str, some: str = "", limit: int = 1500, testimony: str = "off") -> Group:
     which = f"{tracker} and ({some})" if some else tracker
-    tests = f"-n 2 tests/live/test_guarantees.py -k '{which}'"
-    return Group(f"guarantees of {tracker}".replace(" ", "-"), _pytest(tests), limit)
+    tests = _pytest(f"-n 2 tests/live/test_guarantees.py -k '{which}'")
+    name = f"guarantees of {tracker}" + (" with testimony" if testimony != "off" else "")
+    return Group(name.replace(" ", "-"), f"TIDEMARK_TESTIMONY={testimony} {tests}", limit)
 
 
 NATIVE = Group("native", f"ctest --test-dir {PROGRAMS} --output-junit $REPORT", 240, short=True)
@@ -60,6 +61,7 @@ CORE = Group(
     long=False,
 )
 AGREEMENT = Group("agreement", _pytest("tests/live/test_agreement.py"), 400, short=True)
+TESTIMONY = Group("testimony", _pytest("tests/live/test_testimony.py"), 600)
 CRIU = Group("criu", f"CRIU_LOGS=$RESULTS {_pytest('tests/live/test_criu.py')}", 900)
 BENCH_CRIU = Group(
     "bench-criu",
@@ -78,6 +80,9 @@ TORTURE = Group(
 )
 LOST_ENTRIES = "dont_need or page_out or swap_out or unmap or execute or kill_of or birth"
 """What is found by other ways under soft-dirty than under uffd-wp."""
+
+BY_DESCRIPTOR = "descriptor or file or brief or output or remove or punch or truncate or outside"
+"""What is found by other ways where the kernel testifies."""
 
 OLD = Kernel("6.1", "linux-image-cloud-amd64")
 """Debian 12's: soft-dirty bits, and neither PAGEMAP_SCAN nor asynchronous write-protection."""
@@ -109,8 +114,9 @@ PLANS = (
     Plan(
         NEW,
         (
-            *(NATIVE, PROBE, AGREEMENT, PRIVILEGES, CRIU, BENCH_CRIU),
+            *(NATIVE, PROBE, AGREEMENT, PRIVILEGES, CRIU, BENCH_CRIU, TESTIMONY),
             _guarantees("uffd-wp"),
+            _guarantees("uffd-wp", BY_DESCRIPTOR, 900, testimony="wait"),
             _guarantees("soft-dirty", LOST_ENTRIES, 900),
         ),
     ),

@@ -18,6 +18,7 @@ import pytest
 from stage import AS_NOBODY, NOBODY, Stage
 from system import SLOWNESS
 
+from tidemark.keeper.vouching import SWITCH
 from tidemark.native.probe import probe_tracker
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
     mark = f"TIDEMARK_TEST={secrets.token_hex(8)}"
     monkeypatch.setenv(*mark.split("="))
     monkeypatch.setenv("TIDEMARK_OWNER_PID", str(os.getpid()))
+    # Whether the kernel testifies is nothing to leave to chance: most is tested without.
+    monkeypatch.setenv(SWITCH, os.environ.get(SWITCH, "off"))
     return mark
 
 

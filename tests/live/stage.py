@@ -247,6 +247,10 @@ class Stage:
             epoch.judge(self.epochs[-1] if self.epochs else None)
         self.epochs.append(epoch)
 
+    def testified(self, epoch: Epoch) -> bool:
+        """Return whether the kernel testified to what was done to regions."""
+        return bool(read_json(self.path(epoch.number, "clear.json"))["testimony"] == "yes")
+
     def _finish(self, epoch: Epoch) -> None:
         number = epoch.number
         epoch.advance = read_json(self.path(number, "advance.json"))

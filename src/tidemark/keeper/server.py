@@ -198,6 +198,7 @@ class Server:
             "processes": [process.pid for process in self._live.tree.in_order()],
             "tracker": self._live.tracker,
             "follows": self._live.follows,
+            "testimony": self._live.tracking.vouching,
             **(self._checkpoints.status() if self._checkpoints else {}),
         }
 

@@ -63,6 +63,7 @@ class Session:
             **counts,
             "tracker": self._live.tracker,
             "tracker_reason": self._live.tracker_reason,
+            "testimony": self._live.tracking.vouching,
             "seconds": time.monotonic() - begun,
         }
 

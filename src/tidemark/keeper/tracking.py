@@ -30,6 +30,7 @@ from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
 from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace, open_spaces, peek_all, read_all
 from tidemark.keeper.views import View
+from tidemark.keeper.vouching import Voucher
 from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
@@ -80,6 +81,7 @@ class Tracking:
         self._identified: dict[int, dict[RawMapping, Mapping]] = {}  # by pid, at the last look
         self._next_region = 1
         self._witness = Witness()
+        self._voucher = Voucher() if tracker != suspicion.CONTENT else None
         self._pressure = Pressure()
         self.notices = Notices()
         self._outside: dict[Identity, str] = {}  # when the epoch began
@@ -98,6 +100,8 @@ class Tracking:
         self._spaces.clear()
         self.notices.close()
         self._witness.close()
+        if self._voucher is not None:
+            self._voucher.close()
         for region in self.regions.values():
             region.close()
         self.regions.clear()
@@ -228,7 +232,7 @@ class Tracking:
         :param present: look into page tables, too, where the object itself tells what is in use
         """
         views = self._view_all(tree)
-        testimony = self._witness.examine(self.regions.values(), tree.processes, self._listed)
+        testimony = self._testimony(tree)
         for region in self.regions.values():
             self._hear(region, testimony[region.number])
             if _has_workers(tree):
@@ -251,6 +255,26 @@ class Tracking:
         self._arm_all(tree, views)
         return scanned
 
+    def _testimony(self, tree: Tree) -> dict[int, Testimony]:
+        """Return, by region number, what is known of what no tracker sees.
+
+        Where the kernel itself tells, it is right.
+        """
+        found = self._witness.examine(self.regions.values(), tree.processes, self._listed)
+        if self._voucher is not None:
+            self._voucher.examine()
+            for region in self.regions.values():
+                untouched = self._voucher.untouched(region)
+                if untouched is not None:
+                    told = Testimony.UNTOUCHED if untouched else Testimony.TOUCHED
+                    found[region.number] = told
+        return found
+
+    @property
+    def vouching(self) -> str:
+        """In words, whether the kernel testifies to what is done to regions."""
+        return self._voucher.state if self._voucher is not None else "not asked"
+
     def look_outside(self, tree: Tree) -> None:
         """Find out, at the end of an epoch while the workload still runs, who else may write.
 
@@ -270,6 +294,9 @@ class Tracking:
             for region in self.in_order()
             if region.suspicions or self._witness.doubts(region) or region.identity in self._outside
         ]
+
+    def _is_vouched_for(self, region: Region) -> bool:
+        return self._voucher is not None and self._voucher.counts_for(region)
 
     def has_pins(self, tree: Tree) -> bool:
         """Return whether the kernel may write for a process of the workload, which runs."""
@@ -364,6 +391,8 @@ class Tracking:
         armed = self._arm(tree, shown)
         self._armed = {"mappings": sum(map(len, views.values())), "pages_armed": armed}
         self._witness.begin(self.regions.values(), tree.processes, self._listed)
+        if self._voucher is not None:
+            self._voucher.begin(self.regions.values())
         if self.tracker == FORGETFUL:
             self._pressure.begin()
 

@@ -151,20 +151,16 @@ static unsigned *ring_word(unsigned offset)
 	return (unsigned *)(uring.ring + offset);
 }
 
-/*
- * uring_read FD ADDRESS BYTES FIXED WAIT: reads into memory, through the registered buffer where
- * FIXED is 1. With WAIT the answer is what was read; without, a thread of the kernel's waits.
- */
-static long uring_read(struct request *request)
+/* Has the kernel do one thing: FD ADDRESS BYTES FIXED WAIT as below. */
+static long uring_submit(const long *a, unsigned char operation)
 {
-	const long *a = request->numbers + 1;
 	unsigned tail = *ring_word(uring.params.sq_off.tail);
 	unsigned index = tail & *ring_word(uring.params.sq_off.ring_mask);
 	unsigned head = *ring_word(uring.params.cq_off.head);
 	struct io_uring_cqe *done = (void *)ring_word(uring.params.cq_off.cqes);
 
 	uring.entries[index] = (struct io_uring_sqe){
-		.opcode = a[3] ? IORING_OP_READ_FIXED : IORING_OP_READ,
+		.opcode = operation,
 		.flags = a[4] ? 0 : IOSQE_ASYNC,
 		.fd = (int)a[0],
 		.addr = (unsigned long)a[1],
@@ -180,6 +176,25 @@ static long uring_read(struct request *request)
 		return 0;
 	__atomic_store_n(ring_word(uring.params.cq_off.head), head + 1, __ATOMIC_RELEASE);
 	return done[head & *ring_word(uring.params.cq_off.ring_mask)].res;
+}
+
+/*
+ * uring_read FD ADDRESS BYTES FIXED WAIT: reads into memory, through the registered buffer where
+ * FIXED is 1. With WAIT the answer is what was read; without, a thread of the kernel's waits.
+ */
+static long uring_read(struct request *request)
+{
+	const long *a = request->numbers + 1;
+
+	return uring_submit(a, a[3] ? IORING_OP_READ_FIXED : IORING_OP_READ);
+}
+
+/* uring_write FD ADDRESS BYTES FIXED WAIT: the same for output, at the file's position. */
+static long uring_write(struct request *request)
+{
+	const long *a = request->numbers + 1;
+
+	return uring_submit(a, a[3] ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE);
 }
 
 /* uring_close: lets go of the ring, and of what is registered with it. */
@@ -199,6 +214,7 @@ const struct verb kernel_verbs[] = {
 	{"protect_itself", protect_itself},
 	{"uring", uring_setup},
 	{"uring_read", uring_read},
+	{"uring_write", uring_write},
 	{"uring_close", uring_close},
 	{0},
 };
