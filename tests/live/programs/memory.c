@@ -14,6 +14,7 @@ static const struct {
 	long number;
 } system_calls[] = {
 #define CALL(name) {#name, SYS_##name}
+	CALL(accept4),
 	CALL(clock_nanosleep),
 	CALL(close),
 	CALL(dup),
@@ -35,6 +36,7 @@ static const struct {
 	CALL(madvise),
 	CALL(memfd_create),
 	CALL(mmap),
+	CALL(mount),
 	CALL(mprotect),
 	CALL(mremap),
 	CALL(munmap),
@@ -55,7 +57,9 @@ static const struct {
 	CALL(shmctl),
 	CALL(shmdt),
 	CALL(shmget),
+	CALL(socketpair),
 	CALL(tgkill),
+	CALL(umount2),
 	CALL(unlinkat),
 	CALL(unshare),
 	CALL(userfaultfd),
