@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 from by_epochs import chain_content
 from group import Group
 from mapped import Mapped, unmatched
-from staging import EPOCH, Setting, new_stage, parts
-from tally import LostError, Tally
+from staging import Setting, new_stage, parts
+from tally import LostError, Tally, counting
 
 from tidemark.checkpoint.series import Series
 from tidemark.checkpoint.take import Taken, Taker
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mapped import Content
+    from mapped import Object
     from operations import Operation
     from stage import Stage
 
@@ -49,9 +49,8 @@ def put_through(setting: Setting, sequence: Sequence[Operation]) -> Tally:
 
     :raises LostError: when at rest a checkpoint does not hold what the memory does
     """
-    operations = sum(operation != EPOCH for operation in sequence)
-    tally = Tally(operations=operations, operations_at_checkpoints=operations)
-    with new_stage(setting) as stage, Mapped() as mapped:
+    tally = Tally()
+    with counting(tally), new_stage(setting) as stage, Mapped() as mapped:
         stage.words = (CHECKPOINTS,)
         group = Group(stage)
         directory = stage.directory / "none"
@@ -62,15 +61,17 @@ def put_through(setting: Setting, sequence: Sequence[Operation]) -> Tally:
             with Camera(stage, directory, place) as camera:
                 group.tend()
                 for operation in part:
+                    tally.operations += 1
                     group.do(operation)
                     camera.check()
                 group.settle()
             with stage.client() as client:
                 taken = take(client, directory, _PLENTY)
-            tally.pages += compare(taken, mapped.contents(group.processes()))
+            tally.pages += compare(taken, mapped.objects(group.processes()))
             tally.compared += 1
             tally.checkpoints += camera.taken + 1
         tally.lacking += group.lacking
+    tally.operations_at_checkpoints = tally.operations
     return tally
 
 
@@ -128,7 +129,7 @@ def take(client: Client, directory: Path, most_bytes: int) -> Taken:
         return Taker(client, series, most_bytes).take()
 
 
-def compare(taken: Taken, live: list[Content]) -> int:
+def compare(taken: Taken, live: list[Object]) -> int:
     """Compare a checkpoint of a group that is at rest with its memory; return how many pages.
 
     :raises LostError: where they differ
@@ -141,4 +142,4 @@ def compare(taken: Taken, live: list[Content]) -> int:
             f"checkpoint {taken.number}: {what} is not in the dump, or not in memory: pages "
             f"{sorted(wrong)[:9]} of it"
         )
-    return sum(map(len, live))
+    return sum(len(each.content) for each in live)

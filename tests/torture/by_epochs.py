@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 import oracle
 from group import Group
 from mapped import Mapped, unmatched
-from staging import EPOCH, Setting, new_stage, parts
-from tally import LostError, Tally
+from staging import Setting, new_stage, parts
+from tally import LostError, Tally, counting
 
 from results import pages
 from tidemark.image.chain import Chain, open_images
@@ -36,14 +36,15 @@ def put_through(setting: Setting, sequence: Sequence[Operation]) -> Tally:
 
     :raises LostError: at the first page that is lost
     """
-    tally = Tally(operations=sum(operation != EPOCH for operation in sequence))
-    with new_stage(setting) as stage, Judge(stage, tally) as judge:
+    tally = Tally()
+    with counting(tally), new_stage(setting) as stage, Judge(stage, tally) as judge:
         with judge.epoch():
             pass
         for part in parts(sequence):
             with judge.epoch():
                 judge.group.tend()
                 for operation in part:
+                    tally.operations += 1
                     judge.group.do(operation)
         if not stage.epochs[-1].number % 3:
             _check_restored(stage)
@@ -107,7 +108,7 @@ class Judge:
         :raises LostError: when something is
         """
         with contextlib.suppress(PermissionError):
-            live = self._mapped.contents(self.group.processes())
+            live = self._mapped.objects(self.group.processes())
             for wrong, whole in unmatched(live, saved):
                 what = "an object" if whole else "a part of an object"
                 raise LostError(

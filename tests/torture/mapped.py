@@ -13,6 +13,7 @@ import mmap
 import os
 import stat
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -27,6 +28,35 @@ Content = dict[int, bytes]
 _TMPFS = 0x01021994
 _ZERO = bytes(PAGE)
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a shared-memory object holds, and its length in bytes."""
+
+    content: Content
+    size: int
+
+    def is_as(self, saved: Content) -> bool:
+        """Return whether that was saved of it."""
+        return not self.differing(saved)
+
+    def differing(self, saved: Content) -> set[int]:
+        """Return the pages that are not as they were saved, up to its last byte.
+
+        What stands behind that, in its last page, is no part of it.
+        """
+        last, length = divmod(self.size, PAGE)
+        if length and last in saved:
+            page = saved[last][:length].ljust(PAGE, b"\0")
+            saved = {**saved, last: page} if page != _ZERO else _without(saved, last)
+        pages = self.content.keys() | saved.keys()
+        return {page for page in pages if self.content.get(page) != saved.get(page)}
+
+
+def _without(content: Content, page: int) -> Content:
+    return {number: data for number, data in content.items() if number != page}
+
 
 _Key = tuple[int, int, str]
 """Device, inode, and for a SysV segment the namespace in which its id counts."""
@@ -46,8 +76,8 @@ class Mapped:
             os.close(descriptor)
         self._opened.clear()
 
-    def contents(self, pids: Iterable[int]) -> list[Content]:
-        """Return what each object holds that one of the processes maps. They should stand.
+    def objects(self, pids: Iterable[int]) -> list[Object]:
+        """Return each object that one of the processes maps. They should stand.
 
         :raises PermissionError: where the links of mappings may not be opened
         """
@@ -60,7 +90,7 @@ class Mapped:
                         found[key] = None
         for key in self._opened.keys() - found.keys():
             os.close(self._opened.pop(key))
-        return [_content(self._opened[key]) for key in found]
+        return [_object(self._opened[key]) for key in found]
 
     def _open(self, pid: int, path: str, name: str) -> _Key | None:
         """Open an object of shared memory that was not opened before; None for any other."""
@@ -98,21 +128,21 @@ def _is_shared_memory(descriptor: int) -> bool:
     return bool(struct.unpack_from("l", buffer.raw)[0] == _TMPFS)
 
 
-def _content(descriptor: int) -> Content:
+def _object(descriptor: int) -> Object:
     content: Content = {}
     size = os.fstat(descriptor).st_size
     if size == 0:
-        return content
+        return Object(content, size)
     with mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ) as view:
         for start, end in data_runs(descriptor):
             for at in range(start // PAGE * PAGE, min(end, size), PAGE):
                 page = view[at : at + PAGE].ljust(PAGE, b"\0")
                 if page != _ZERO:
                     content[at // PAGE] = page
-    return content
+    return Object(content, size)
 
 
-def unmatched(live: list[Content], saved: list[Content]) -> list[tuple[set[int], bool]]:
+def unmatched(live: list[Object], saved: list[Content]) -> list[tuple[set[int], bool]]:
     """Return, of each live object that no saved region is like, the pages that are not the same.
 
     The second is whether there is no region that it could be at all. What is all zero need not
@@ -120,21 +150,18 @@ def unmatched(live: list[Content], saved: list[Content]) -> list[tuple[set[int],
     """
     left = [content for content in saved if content]
     missing = []
-    for content in filter(None, live):
-        if content in left:
-            left.remove(content)
-        else:
-            missing.append(content)
+    for each in live:
+        same = next((content for content in left if each.is_as(content)), None)
+        if same is not None:
+            left.remove(same)
+        elif each.content:
+            missing.append(each)
     found = []
-    for content in missing:
-        nearest = min(left, key=lambda other: len(_differing(content, other)), default=None)
+    for each in missing:
+        nearest = min(left, key=lambda content: len(each.differing(content)), default=None)
         if nearest is None:
-            found.append((set(content), True))
+            found.append((set(each.content), True))
         else:
             left.remove(nearest)
-            found.append((_differing(content, nearest), False))
+            found.append((each.differing(nearest), False))
     return found + [(set(content), True) for content in left]
-
-
-def _differing(content: Content, other: Content) -> set[int]:
-    return {page for page in content.keys() | other.keys() if content.get(page) != other.get(page)}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from tidemark.errors import TidemarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class LostError(AssertionError):
-    """A page changed, and the dump does not have it."""
+    """A page changed, and the dump does not have it; ``operations`` of the group were done."""
+
+    operations = 0
 
 
 @dataclass
@@ -58,3 +66,20 @@ class Tally:
             left_out = ", ".join(f"{n} for {what}" for what, n in self.lacking.most_common())
             line += f"; left out {self.lacking.total()}: {left_out}"
         return line
+
+
+@contextlib.contextmanager
+def counting(tally: Tally) -> Iterator[None]:
+    """Have a loss, or a step that fails, tell after how many operations it was.
+
+    :raises LostError: for either
+    """
+    try:
+        yield
+    except LostError as error:
+        error.operations = tally.operations
+        raise
+    except TidemarkError as error:
+        lost = LostError(f"a step failed: {error}")
+        lost.operations = tally.operations
+        raise lost from error

@@ -32,7 +32,6 @@ from shortening import shorten, until_lost
 from staging import EPOCH, Setting, build
 from tally import LostError, Tally
 
-from tidemark.errors import TidemarkError
 from tidemark.native.probe import probe_tracker
 
 if TYPE_CHECKING:
@@ -58,17 +57,6 @@ class Rack:
     modes: tuple[str, ...] = tuple(MODES)
     only: tuple[str, ...] = ()
     per_epoch: int = PER_EPOCH
-
-
-def put_through(mode: str, setting: Setting, sequence: Sequence[Operation]) -> Tally:
-    """Put a new group through a sequence; what ends a keeper has lost it all.
-
-    :raises LostError: with what was lost
-    """
-    try:
-        return MODES[mode](setting, sequence)
-    except TidemarkError as error:
-        raise LostError(f"{mode}: a step failed: {error}") from error
 
 
 def sequences(rack: Rack, seed: int, count: int) -> Iterator[list[Operation]]:
@@ -100,15 +88,15 @@ def torture(rack: Rack, seed: int, count: int) -> Tally:
             groups = []
             for place, sequence in batch:
                 mode = rack.modes[place % len(rack.modes)]
-                group = pool.submit(put_through, mode, rack.setting, sequence)
+                group = pool.submit(MODES[mode], rack.setting, sequence)
                 groups.append((mode, sequence, group))
             for mode, sequence, group in groups:
                 try:
                     tally += group.result()
                 except LostError as error:
                     pool.shutdown(wait=False, cancel_futures=True)
-                    done = tally.operations + sum(each != EPOCH for each in sequence)
-                    told = f"{error}\nseed {seed}, {mode}, within {done} operations"
+                    done = tally.operations + error.operations
+                    told = f"{error}\nseed {seed}, {mode}, after {done} operations"
                     raise LostError(_tell(rack, told, mode, sequence)) from error
     return tally
 
@@ -120,7 +108,7 @@ def _tell(rack: Rack, told: str, mode: str, sequence: Sequence[Operation]) -> st
 
     def loses(candidate: Sequence[Operation]) -> bool:
         try:
-            put_through(mode, rack.setting, candidate)
+            MODES[mode](rack.setting, candidate)
         except LostError:
             return True
         return False

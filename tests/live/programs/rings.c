@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/io_uring.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -106,11 +107,14 @@ static long make(struct io_uring_sqe entry, int wait)
 	return done[head & *word(ring.params.cq_off.ring_mask)].res;
 }
 
-/* ring_nop: a request that does nothing, but that it is told of. */
-static long ring_nop(struct request *request)
+/* ring_poll FD: has each arrival of something to read told (multishot). */
+static long ring_poll(struct request *request)
 {
-	(void)request;
-	return make((struct io_uring_sqe){.opcode = IORING_OP_NOP}, 1);
+	return make((struct io_uring_sqe){.opcode = IORING_OP_POLL_ADD,
+					  .fd = (int)request->numbers[1],
+					  .len = IORING_POLL_ADD_MULTI,
+					  .poll32_events = POLLIN},
+		    0);
 }
 
 /* ring_provide BUFFER BYTES: provides a buffer by a request. */
@@ -216,7 +220,7 @@ static long ring_close(struct request *request)
 
 const struct verb ring_verbs[] = {
 	{"ring", ring_setup},
-	{"ring_nop", ring_nop},
+	{"ring_poll", ring_poll},
 	{"ring_provide", ring_provide},
 	{"ring_of_buffers", ring_of_buffers},
 	{"ring_select", ring_select},

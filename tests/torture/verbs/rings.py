@@ -45,9 +45,13 @@ def close_ring(group: Group, _member: Member, _b: int, _c: int) -> None:
 
 
 def ring_in_shared_memory(group: Group, _member: Member, _b: int, _c: int) -> None:
-    """Have the kernel keep its results in memory of the program's (IORING_SETUP_NO_MMAP)."""
-    harbour = group.extras.harbour
-    _open(group, "nop", harbour.at(_MEMORY))
+    """Have the kernel keep its results in memory of the program's (IORING_SETUP_NO_MMAP).
+
+    A request that goes on tells there of each event, whether somebody looks for it or not.
+    """
+    _open(group, "events", group.extras.harbour.at(_MEMORY))
+    with needing("polls of io_uring that go on"):
+        group.root.actor.ask("ring_poll", group.extras.pipe[0])
 
 
 def ring_with_buffers(group: Group, _member: Member, _b: int, c: int) -> None:
@@ -87,14 +91,12 @@ def ring_with_a_file(group: Group, _member: Member, b: int, _c: int) -> None:
 def use_ring(group: Group, _member: Member, _b: int, c: int) -> None:
     """Have the second ring do what it is for."""
     extras, actor = group.extras, group.root.actor
-    if extras.second_kind in {"select", "multishot"}:
+    if extras.second_kind in {"select", "multishot", "events"}:
         actor.call("write", extras.pipe[1], group.bytes(), 8)
     if extras.second_kind == "select":
         actor.ask("ring_select", extras.pipe[0], 8)
-    elif extras.second_kind == "multishot":
+    elif extras.second_kind == "multishot" or (extras.second_kind == "events" and c % 4 == 0):
         actor.ask("ring_reap")
-    elif extras.second_kind == "nop":
-        actor.ask("ring_nop")
     elif extras.second_kind == "file":
         actor.ask("ring_write", group.bytes(), 8, c % 3 * PAGE)
 
