@@ -48,8 +48,13 @@ test-slurm: .venv/run .venv/slurm ## start a Slurm cluster of two nodes on this 
 	$(BIN)/python tools/check.py slurm
 
 .PHONY: torture
-torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, and look for a lost write
-	python tests/torture/torture.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
+torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, in MODE (epochs, checkpoints; or both), and look for a lost write
+	python tests/torture/torture.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MODE),--mode $(MODE))
+
+.PHONY: mutations
+mutations: .venv/run .venv/test ## break a copy of the tree in each way that is known, and see it found
+	MUTATIONS=all python -m pytest -q tests/torture/test_mutations.py
 
 .PHONY: bench
 bench: CONFIG = full

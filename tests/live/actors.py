@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import select
 import socket
 import time
 from dataclasses import dataclass
@@ -114,9 +115,7 @@ class Actor:
 
     def begin(self, verb: str, *arguments: Argument) -> None:
         """Tell it to do something, and do not wait until it has."""
-        if self._owes:
-            self._owes = False
-            self.end()
+        self.finish()
         self._line.send("\t".join([verb, *map(_worded, arguments)]).encode())
 
     def end(self) -> tuple[int, str, list[bytes]]:
@@ -148,6 +147,21 @@ class Actor:
         """Tell it to do something, of which nobody waits for the end before it is told the next."""
         self.begin(verb, *arguments)
         self._owes = True
+
+    def finish(self) -> None:
+        """Wait for the end of what it was charged with, if it was.
+
+        :raises OSError: when that failed
+        """
+        if self._owes:
+            self._owes = False
+            self.end()
+
+    def has_answered(self) -> bool:
+        """Return whether it has said something that nobody has read yet."""
+        poll = select.poll()
+        poll.register(self._line, select.POLLIN)
+        return bool(poll.poll(0))
 
     # Processes
 

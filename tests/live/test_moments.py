@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,25 @@ import pytest
 from kept import PLENTY, Kept
 from system import PAGE
 
+from tidemark.checkpoint.copied import copied_by
 from tidemark.checkpoint.series import Series
 from tidemark.checkpoint.take import Taker
+from tidemark.native.bitmap import Bitmap
+from tidemark.steps.collect import scan_of
+from tidemark.steps.merge import merge_scan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stage import Stage
 
+    from tidemark.keeper.client import Client
+
 PAGES = 8192
+MANY = 32768
+ALL = Bitmap(MANY, [(0, MANY)])
+ROOMS = [int(60 * 1.45**step) for step in range(10)]
+"""Pages."""
 BRISK, FRANTIC = 20, 0
 """Microseconds between two stores."""
 
@@ -32,7 +43,7 @@ def kept(stage: Stage) -> Kept:
 
 def stores_of(content: bytes) -> list[int]:
     """Return the number that stands at the beginning of each page."""
-    return [struct.unpack_from("<q", content, page * PAGE)[0] for page in range(PAGES)]
+    return [struct.unpack_from("<q", content, at)[0] for at in range(0, len(content), PAGE)]
 
 
 def stores_until(last: int) -> list[int]:
@@ -87,3 +98,39 @@ def test_a_checkpoint_is_of_one_moment_though_processes_come_and_go(kept: Kept) 
             parent.reap(child)
         writer.touch(window)
         check_moments(kept, series, 1)
+
+
+def test_a_checkpoint_is_of_one_moment_though_not_all_that_was_told_was_copied(
+    kept: Kept,
+) -> None:
+    """All is copied, and what was written meanwhile is found to be more than there is room for.
+
+    How much that is depends on the machine: so there is room for a few pages, and then for more.
+    """
+    ((leader, small),) = kept.windows
+    window = leader.anonymous(MANY)
+    writer = leader.fork()
+    with kept.stage.client() as client:
+        for room in ROOMS:
+            leader.fill(window)
+            writer.begin("waves", window.address, MANY, BRISK)
+            stores = stores_of(copied(client, (MANY + small.count + room) * PAGE))
+            writer.touch(window)  # the next message ends the waves
+            written = sum(number <= MANY for number in stores)
+            assert stores[:written] == list(range(1, written + 1)), room
+
+
+def copied(client: Client, most_bytes: int) -> bytes:
+    """Have the keeper copy all, of which nothing is written; return what the large region held."""
+    answer, descriptors = client.ask("checkpoint", full=True, most_bytes=most_bytes)
+    try:
+        bitmaps = merge_scan(scan_of(answer["scan"] | {"epoch": 0}))
+        (number,) = (region.number for region in bitmaps.regions if region.pages == MANY)
+        content = bytearray(MANY * PAGE)
+        with memoryview(content) as room:
+            copied_by(bitmaps, answer, descriptors).sources[number].copy(ALL, room)
+        return bytes(content)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        client.ask("leave")

@@ -1,4 +1,4 @@
-"""Ways to break the tracking of writes on purpose, each of which the torture has to find."""
+"""Ways to break the tracking of writes on purpose, and what has to find each of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_PARTS = ("CMakeLists.txt", "native", "src", "tests/live", "tests/torture")
+_LEFT_OUT = (".git", ".venv", "build", "results", ".snakemake", "__pycache__", ".*_cache")
+_LIVE = "tests/live"
+_MOMENT = "test_a_checkpoint_is_of_one_moment_though_not_all_that_was_told_was_copied"
+
+
+class Torture:
+    """The torture finds it, by these operations beside the most common ones."""
+
+    def __init__(self, *verbs: str, mode: str = "epochs") -> None:
+        self.verbs = verbs
+        self.mode = mode
+
+    def __str__(self) -> str:
+        return f"the torture in {self.mode}, by {', '.join(self.verbs)}"
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test finds it; where it depends on times, within some ``attempts``."""
+
+    __test__ = False
+
+    node: str
+    attempts: int = 1
+
+    def __str__(self) -> str:
+        return self.node
+
+
+@dataclass(frozen=True)
+class NativeTest:
+    """A test of the native library finds it."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"native/tests/test_{self.name}.c"
 
 
 @dataclass(frozen=True)
@@ -22,6 +58,17 @@ class Mutation:
     path: str
     old: str
     new: str
+    found_by: Torture | Test | NativeTest
+
+    @property
+    def racy(self) -> bool:
+        """Whether it takes some luck to find it."""
+        return isinstance(self.found_by, Test) and self.found_by.attempts > 1
+
+    @property
+    def native(self) -> bool:
+        """Whether the native library is to be built anew."""
+        return self.path.startswith("native/")
 
 
 MUTATIONS = (
@@ -30,12 +77,14 @@ MUTATIONS = (
         "src/tidemark/keeper/tracking.py",
         "            space.scan(views, _note_written)\n",
         "            del views\n",
+        Torture("store_and_die", "leave", "fork"),
     ),
     Mutation(
         "what a process may have written before its exec is forgotten",
         "src/tidemark/keeper/tracking.py",
         "        self._leave(process, suspicion.EXEC)\n",
         "        self._space_of(process).close()\n        self._leave(process, suspicion.EXEC)\n",
+        Torture("execute", "fork"),
     ),
     Mutation(
         "pages that became holes are taken for what they were",
@@ -44,18 +93,21 @@ MUTATIONS = (
         "    dirty = _union(pages, (region.ended, region.born, region.holes))\n",
         "    used = bitmap_of(region.data, pages) | bitmap_of(region.holes, pages)\n"
         "    dirty = _union(pages, (region.ended, region.born))\n",
+        Torture("remove_pages", "punch"),
     ),
     Mutation(
         "what was stored to a mapping that is gone is forgotten",
         "src/tidemark/keeper/spaces.py",
         "            self._suspect_unmapped(view)\n",
         "            del view\n",
+        Torture("store_and_unmap", "unmap_part"),
     ),
     Mutation(
         "that a mapping was longer for a while is not heard",
         "src/tidemark/keeper/spaces.py",
         "                self._hear_unmapped(notice)\n",
         "",
+        Torture("map_with_room", "stretch"),
     ),
     Mutation(
         "shared memory that has a name is taken for a file",
@@ -68,12 +120,14 @@ MUTATIONS = (
         "src/tidemark/keeper/witness.py",
         "        if touched or self._numbers[region.number] in (written or ()):\n",
         "        if touched and not touched:\n",
+        Torture("pwrite", "store_in_brief_mapping"),
     ),
     Mutation(
         "the page at which a part of a mapping begins is ignored",
         "src/tidemark/keeper/views.py",
         "self.page + (start - self.start) // PAGE_SIZE, self.region)",
         "self.page, self.region)",
+        Torture("map_part", "unmap_part"),
     ),
     Mutation(
         "the last word of a bitmap, which is not full, is left out",
@@ -82,47 +136,127 @@ MUTATIONS = (
         "			if (other->leaves[j].index * TM_LEAF_PAGES + (word + 1) * TM_WORD_BITS <=\n"
         "			    other->pages)\n"
         "				bitmap->leaves[i].words[word] |= other->leaves[j].words[word];\n",
+        Torture("new_region", "forget_region"),
+    ),
+    # Found by a test of its own
+    Mutation(
+        "early copies that were told of and not copied are valid",
+        "src/tidemark/keeper/early.py",
+        "        if region.number in self._due:\n            copied -= self._due[region.number]\n",
+        "",
+        Test(f"{_LIVE}/test_moments.py::{_MOMENT}", attempts=4),
+    ),
+    Mutation(
+        "what is left to a parent need not be there",
+        "src/tidemark/image/level.py",
+        " or read[1] - below:\n",
+        ":\n",
+        Test(
+            "tests/unit/test_image_damage.py::"
+            "test_a_page_that_is_left_to_a_parent_which_lacks_it_is_refused"
+        ),
+    ),
+    Mutation(
+        "processes that may not be inspected are ignored",
+        "src/tidemark/keeper/foreign.py",
+        "                if user and _may_be_opened(region, user):\n",
+        "                if not user and _may_be_opened(region, user):\n",
+        Test(
+            f"{_LIVE}/test_outsiders.py::"
+            "test_what_a_process_that_may_not_be_inspected_could_open_is_suspect"
+        ),
+    ),
+    Mutation(
+        "who is outside at the end of an epoch is ignored",
+        "src/tidemark/keeper/tracking.py",
+        "        for identity, reason in (*self._outside.items(), *now.items()):\n",
+        "        for identity, reason in self._outside.items():\n",
+        Test(
+            f"{_LIVE}/test_outsiders.py::"
+            "test_what_a_process_outside_holds_at_the_end_of_an_epoch_is_suspect"
+        ),
+    ),
+    Mutation(
+        "outputs of another life are sealed",
+        "src/tidemark/steps/live.py",
+        '        if life != answer["life"]:\n',
+        "        if not life:\n",
+        Test(f"{_LIVE}/test_outsiders.py::test_outputs_of_another_life_are_not_sealed"),
+    ),
+    Mutation(
+        "a page that the parent lacks is clean if the tracker says so",
+        "src/tidemark/steps/settle.py",
+        "    surprising = unproven - source.zero(unproven)\n",
+        "    surprising = unproven - unproven\n",
+        Test(
+            "tests/unit/test_settle.py::"
+            "test_a_page_that_is_called_clean_and_that_the_parent_lacks_is_dumped"
+        ),
+    ),
+    Mutation(
+        "munmap is no change of mappings",
+        "native/process.c",
+        "SYS_mremap, SYS_munmap,\n",
+        "SYS_mremap,\n",
+        Test(f"{_LIVE}/test_guarantees.py::test_no_write_is_lost[kill_within_unmap-uffd-wp]"),
+    ),
+    Mutation(
+        "a call that would go on is not gone on with",
+        "native/lifeline.c",
+        "	else if (result == -ERESTART_RESTARTBLOCK)\n		state.rax = RESTART_SYSCALL;\n",
+        "",
+        NativeTest("lifeline"),
+    ),
+    Mutation(
+        "a huge page counts for more than a view shows of it",
+        "native/pagemap.c",
+        "	if (end > view->end)\n		end = view->end;\n",
+        "",
+        NativeTest("pagemap"),
     ),
 )
 
 
 def mutant(mutation: Mutation, directory: Path) -> Path:
     """Make a copy of the tree with a mutation, in ``directory``; return its interpreter."""
-    for part in _PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, directory / part, symlinks=True)
-        else:
-            shutil.copy(source, directory / part)
+    shutil.copytree(
+        ROOT,
+        directory,
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(*_LEFT_OUT),
+    )
     changed = directory / mutation.path
     text = changed.read_text()
     assert text.count(mutation.old) == 1, f"{mutation.path} has changed: see {__file__}"
     changed.write_text(text.replace(mutation.old, mutation.new))
-    _build(directory)
+    if not mutation.native:
+        _copy_library(directory)
+    elif isinstance(mutation.found_by, NativeTest):
+        build(directory, "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
+    else:
+        build(directory, "-DSKBUILD=ON", f"-DCMAKE_INSTALL_PREFIX={directory / 'src'}")
     return _interpreter(directory)
 
 
-def _build(directory: Path) -> None:
-    """Build the copy's native library into its package."""
-    build = directory / "build"
+def _copy_library(directory: Path) -> None:
+    """Copy what is built of the native library: none of it has changed."""
+    import tidemark._native
+
+    for built in Path(tidemark._native.__file__).parent.iterdir():
+        if built.is_file():
+            shutil.copy(built, directory / "src" / "tidemark")
+
+
+def build(directory: Path, *options: str) -> None:
+    """Build a copy's native library; into its package where it has a place to be installed."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # ours, before an older one
-    configure: list[str | Path] = [
-        "cmake",
-        "-S",
-        directory,
-        "-B",
-        build,
-        "-G",
-        "Ninja",
-        "-DSKBUILD=ON",
-    ]
-    configure += [f"-DCMAKE_INSTALL_PREFIX={directory / 'src'}", "-DCMAKE_BUILD_TYPE=Release"]
-    configure += [f"-DPython_EXECUTABLE={sys.executable}"]
-    for command in (
-        configure,
-        ["cmake", "--build", f"{build}"],
-        ["cmake", "--install", f"{build}"],
-    ):
+    place = f"{directory / 'build'}"
+    configure = ["cmake", "-S", f"{directory}", "-B", place, "-G", "Ninja", *options]
+    commands = [[*configure, f"-DPython_EXECUTABLE={sys.executable}"], ["cmake", "--build", place]]
+    if "-DSKBUILD=ON" in options:
+        commands.append(["cmake", "--install", place])
+    for command in commands:
         subprocess.run(
             command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": path}
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 WEIGHTS = {
     # What programs do all the time
@@ -19,7 +19,7 @@ WEIGHTS = {
     "store_in_short_life": 12,
     "store_and_die": 6,
     "fork": 6,
-    "exit": 4,
+    "leave": 4,
     "kill": 4,
     # What they do now and then
     "map_again": 6,
@@ -47,11 +47,11 @@ WEIGHTS = {
     "truncate": 3,
     "pwrite": 8,
     "close": 4,
-    "open": 3,
+    "open_file": 3,
     "thread": 2,
     "vfork": 2,
     "share_space": 1,
-    "exec": 2,
+    "execute": 2,
     "join_by_name": 4,
     # What is done to them
     "write_from_outside": 4,
@@ -62,6 +62,47 @@ WEIGHTS = {
     "read_by_ring": 2,
     "close_ring": 12,  # while there is one, nothing is vouched for
     "read_into": 6,
+    # What pins pages: the kernel writes them later, past the page tables
+    "read_directly": 10,
+    "read_directly_for_long": 3,
+    "begin_asynchronous_read": 3,
+    "end_asynchronous_read": 6,
+    "begin_to_write_from_outside": 3,
+    "end_writing_from_outside": 4,
+    "write_by_aio": 4,
+    "read_by_aio": 4,
+    "ring_in_shared_memory": 1,
+    "ring_with_buffers": 2,
+    "ring_that_reads_on": 1,
+    "ring_with_a_file": 1,
+    "use_ring": 8,
+    "close_second_ring": 6,
+    # Descriptors that nobody sees, or that hide what they were used for
+    "send_descriptor": 2,
+    "write_by_sent_descriptor": 4,
+    "hold": 3,
+    "hold_by_other_mount": 2,
+    "store_by_held": 6,
+    "let_go": 8,
+    "close_all_descriptors": 8,
+    "store_and_set_back": 4,
+    "store_by_link": 4,
+    # Processes and threads that nobody is told of
+    "store_in_untraced_life": 4,
+    "fork_untraced": 1,
+    "start_untraced_thread": 2,
+    "end_untraced_thread": 4,
+    "start_threads_with_words": 3,
+    "kill_threads_with_words": 4,
+    # Objects that are hard to tell apart, and of any length
+    "segment_elsewhere": 1,
+    "file_of_lost_mount": 1,
+    "file_without_mount": 1,
+    "file_with_long_name": 1,
+    "new_region_of_any_length": 2,
+    "truncate_anywhere": 3,
+    "cut_from_outside": 3,
+    "cut_while_frozen": 1,
     # Regions that come and go
     "new_region": 3,
     "forget_region": 1,
@@ -70,8 +111,9 @@ WEIGHTS = {
 }
 """Every operation and how often it is done, compared with the others."""
 
-_NAMES = list(WEIGHTS)
-_CUMULATIVE = [sum(list(WEIGHTS.values())[: place + 1]) for place in range(len(WEIGHTS))]
+_COMMON = 60
+"""What has at least this weight is always done."""
+
 _RANGE = 1 << 20
 
 
@@ -88,8 +130,16 @@ class Operation:
         return f"{self.verb}({self.a}, {self.b}, {self.c})"
 
 
-def operations(seed: int, count: int) -> Iterator[Operation]:
-    """Yield ``count`` operations, always the same ones for a seed."""
+def operations(seed: int, count: int, only: Collection[str] = ()) -> Iterator[Operation]:
+    """Yield ``count`` operations, always the same ones for a seed.
+
+    :param only: where there are any, no others are done but these and the most common
+    """
     chance = random.Random(seed)  # noqa: S311 - it has to be repeatable
-    for verb in chance.choices(_NAMES, cum_weights=_CUMULATIVE, k=count):
+    weights = {
+        verb: weight
+        for verb, weight in WEIGHTS.items()
+        if not only or verb in only or weight >= _COMMON
+    }
+    for verb in chance.choices(list(weights), list(weights.values()), k=count):
         yield Operation(verb, *(chance.randrange(_RANGE) for _ in range(3)))

@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from group import Group
+from by_epochs import Judge
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from operations import WEIGHTS, Operation
-from torture import Tally, build, new_stage, one_epoch
+from staging import Setting, build, new_stage
+from tally import Tally
 
 from tidemark.native.probe import probe_tracker
 
@@ -33,17 +34,16 @@ def machine(program: Path, tracker: str) -> type[RuleBasedStateMachine]:
 
         @initialize()
         def begin(self) -> None:
-            self._stage = self._resources.enter_context(new_stage(program))
-            self._stage.declared = {"tracker": tracker}
-            self._group = Group(self._stage)
-            with one_epoch(self._stage, self._tally):
+            stage = self._resources.enter_context(new_stage(Setting(program, tracker)))
+            self._judge = self._resources.enter_context(Judge(stage, self._tally))
+            with self._judge.epoch():
                 pass
 
         @rule(operations=st.lists(OPERATIONS, min_size=1, max_size=12))
         def go_through_an_epoch(self, operations: list[Operation]) -> None:
-            with one_epoch(self._stage, self._tally):
+            with self._judge.epoch():
                 for operation in operations:
-                    self._group.do(operation)
+                    self._judge.group.do(operation)
 
         def teardown(self) -> None:
             self._resources.close()

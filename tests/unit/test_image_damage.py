@@ -19,8 +19,9 @@ from image_fixture import Content, small_chain, write
 from tidemark.cli import fsck, show
 from tidemark.console import guard
 from tidemark.errors import ImageError, TidemarkError
-from tidemark.image.chain import Chain
+from tidemark.image.chain import Chain, open_images
 from tidemark.image.check import check_image
+from tidemark.image.level import walk_levels
 from tidemark.native.library import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -344,3 +345,14 @@ def test_any_bytes_in_a_dump_without_manifests_end_in_an_answer_or_a_sentence(
             except TidemarkError as error:
                 assert str(root) in str(error)  # noqa: PT017 - it need not fail
         assert run(show, root / epoch) in {0, 8}
+
+
+def test_a_page_that_is_left_to_a_parent_which_lacks_it_is_refused(tmp_path: Path) -> None:
+    """The parent has as many pages as are left to it, and not the same."""
+    parent, other, child = tmp_path / "other", tmp_path / "parent", tmp_path / "child"
+    write(parent, {1: Content({0: 1, 3: 2})})
+    write(other, {1: Content({0: 1, 2: 2})})
+    write(child, {1: Content({5: 3}, [0, 2])}, other)
+    images = [open_images(child)[0], *open_images(parent)]
+    with pytest.raises(ImageError, match=r"leaves page 2 to the parent, and .* lacks that page"):
+        list(walk_levels(images, 1))

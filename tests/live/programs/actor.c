@@ -66,7 +66,9 @@ static void parse(char *text, struct request *request)
 
 static long run(struct request *request)
 {
-	const struct verb *const tables[] = {memory_verbs, process_verbs, kernel_verbs};
+	const struct verb *const tables[] = {memory_verbs, process_verbs, kernel_verbs,
+					     direct_verbs, across_verbs,  file_verbs,
+					     clone_verbs,  ring_verbs};
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		for (const struct verb *verb = tables[i]; verb->name; verb++)

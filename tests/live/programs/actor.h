@@ -34,6 +34,11 @@ struct verb {
 extern const struct verb memory_verbs[];
 extern const struct verb process_verbs[];
 extern const struct verb kernel_verbs[];
+extern const struct verb direct_verbs[];
+extern const struct verb across_verbs[];
+extern const struct verb file_verbs[];
+extern const struct verb clone_verbs[];
+extern const struct verb ring_verbs[];
 
 /* Opens a line to the test under a name; ends the process where there is no test any more. */
 int introduce(const char *name);

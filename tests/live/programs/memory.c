@@ -14,6 +14,7 @@ static const struct {
 	long number;
 } system_calls[] = {
 #define CALL(name) {#name, SYS_##name}
+	CALL(accept4),
 	CALL(clock_nanosleep),
 	CALL(close),
 	CALL(copy_file_range),
@@ -65,6 +66,7 @@ static const struct {
 	CALL(shmctl),
 	CALL(shmdt),
 	CALL(shmget),
+	CALL(socketpair),
 	CALL(splice),
 	CALL(tgkill),
 	CALL(umount2),
