@@ -69,10 +69,18 @@ int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *e
 {
 	uint64_t size = tm_page_size();
 	void *memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)(page * size));
+	const struct tm_window window = {.memory = memory, .pages = 1};
+	struct tm_bitmap *which;
+	int code = TM_MEMORY;
 
 	if (memory == MAP_FAILED)
 		return tm_fail(error, TM_SYSTEM, "map page %llu", (unsigned long long)page);
-	memcpy(ret, memory, size);
+	which = tm_bitmap_create(1);
+	if (which && tm_bitmap_set(which, 0, 1) == TM_OK)
+		code = tm_window_copy(&window, which, ret, error);
+	else
+		tm_fail(error, code, "map page %llu", (unsigned long long)page);
+	tm_bitmap_destroy(which);
 	munmap(memory, size);
-	return TM_OK;
+	return code;
 }

@@ -1,9 +1,11 @@
 /* Where the pages of an object are: extents of files, read as one source. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -23,6 +25,47 @@ size_t tm_extent_find(const struct tm_source *source, uint64_t page)
 			high = middle;
 	}
 	return low;
+}
+
+/* Whether a descriptor is of the memory of a process: /proc/PID/mem. */
+static bool is_memory(int fd)
+{
+	struct statfs system;
+
+	return fstatfs(fd, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+}
+
+/*
+ * Reads what may be cut off meanwhile. An object gives nothing behind its end, and the memory of a
+ * process EIO where it shows that; memory that was taken down gives nothing at all, and that is an
+ * error.
+ */
+static int read_live(int fd, void *buffer, size_t size, uint64_t offset, struct tm_error *error)
+{
+	unsigned char *ret = buffer;
+
+	while (size) {
+		ssize_t got = pread(fd, ret, size, (off_t)offset);
+		size_t piece = tm_page_size() - offset % tm_page_size();
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && (errno != EIO || !is_memory(fd)))
+			return tm_fail(error, TM_SYSTEM, "read at %#llx",
+				       (unsigned long long)offset);
+		if (got == 0 && is_memory(fd))
+			return tm_fail(error, TM_SHORT, "read at %#llx: the memory is gone",
+				       (unsigned long long)offset);
+		if (got > 0)
+			piece = (size_t)got;
+		else
+			memset(ret, 0, piece < size ? piece : size);
+		piece = piece < size ? piece : size;
+		ret += piece;
+		offset += piece;
+		size -= piece;
+	}
+	return TM_OK;
 }
 
 int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count, unsigned char *ret,
@@ -46,8 +89,9 @@ int tm_pages_read(const struct tm_source *source, uint64_t page, uint64_t count,
 			break;
 		piece = extent->page + extent->count < end ? extent->page + extent->count : end;
 		piece -= page;
-		code = tm_pread_all(extent->fd, ret, piece * size,
-				    extent->offset + (page - extent->page) * size, error);
+		code = (source->live ? read_live : tm_pread_all)(
+			extent->fd, ret, piece * size,
+			extent->offset + (page - extent->page) * size, error);
 		if (code != TM_OK)
 			return code;
 		ret += piece * size;

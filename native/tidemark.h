@@ -462,12 +462,14 @@ struct tm_extent {
 
 /*
  * Extents ascend and do not overlap; a page in none of them reads zero. The threads of `pool`
- * share in what is done to the pages; NULL for none.
+ * share in what is done to the pages; NULL for none. What is `live` are objects, or the memory of
+ * processes, and can be cut off at any time: what is not there then reads zero, too.
  */
 struct tm_source {
 	const struct tm_extent *extents;
 	size_t count;
 	struct tm_pool *pool;
+	bool live;
 };
 
 /*
@@ -518,7 +520,8 @@ int tm_pages_born(int fd, const struct tm_bitmap *data, struct tm_bitmap *born,
 		  struct tm_error *error);
 /*
  * Reads a page of a file through a mapping: also what stands behind the end of a file that
- * ends within it, which processes that map it share, but read(2) does not give.
+ * ends within it, which processes that map it share, but read(2) does not give. TM_SHORT: the file
+ * ends before.
  */
 int tm_page_mapped(int fd, uint64_t page, unsigned char *ret, struct tm_error *error);
 /* XXH3-128 in canonical form of `bytes` bytes. */

@@ -11,12 +11,11 @@ import contextlib
 import ctypes
 import mmap
 import os
-import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from census import Key, is_memory, key_of
 from system import PAGE, data_runs
 
 if TYPE_CHECKING:
@@ -58,15 +57,11 @@ def _without(content: Content, page: int) -> Content:
     return {number: data for number, data in content.items() if number != page}
 
 
-_Key = tuple[int, int, str]
-"""Device, inode, and for a SysV segment the namespace in which its id counts."""
-
-
 class Mapped:
     """The shared-memory objects of some processes."""
 
     def __init__(self) -> None:
-        self._opened: dict[_Key, int] = {}
+        self._opened: dict[Key, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -81,51 +76,43 @@ class Mapped:
 
         :raises PermissionError: where the links of mappings may not be opened
         """
-        found: dict[_Key, None] = {}
+        found: dict[Key, None] = {}
         for pid in pids:
-            for start, end, name in _shared_mappings(pid):
+            for start, end in _shared_mappings(pid):
                 path = f"/proc/{pid}/map_files/{start}-{end}"
                 with contextlib.suppress(FileNotFoundError):
-                    if key := self._open(pid, path, name):
+                    if key := self._open(path):
                         found[key] = None
         for key in self._opened.keys() - found.keys():
             os.close(self._opened.pop(key))
         return [_object(self._opened[key]) for key in found]
 
-    def _open(self, pid: int, path: str, name: str) -> _Key | None:
+    def _open(self, path: str) -> Key | None:
         """Open an object of shared memory that was not opened before; None for any other."""
-        status = os.stat(path)  # noqa: PTH116 - a link that leads to what has no name
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        space = str(Path(f"/proc/{pid}/ns/ipc").readlink()) if name.startswith("/SYSV") else ""
-        key = status.st_dev, status.st_ino, space
-        if key not in self._opened:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
-            if not _is_shared_memory(descriptor):
-                os.close(descriptor)
+        link = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not is_memory(link):
                 return None
-            self._opened[key] = descriptor
+            key = key_of(link)
+        finally:
+            os.close(link)
+        if key not in self._opened:
+            self._opened[key] = os.open(path, os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
         return key
 
 
-def _shared_mappings(pid: int) -> Iterator[tuple[str, str, str]]:
-    """Yield where a process maps what it shares, and the name that is shown."""
+def _shared_mappings(pid: int) -> Iterator[tuple[str, str]]:
+    """Yield where a process maps what it shares."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return
     for line in lines:
-        where, protection, _, _, _, *name = line.split(None, 5)
+        where, protection, _ = line.split(None, 2)
         if protection[3] == "s":
             start, _, end = where.partition("-")
             # The links have no leading zeros.
-            yield f"{int(start, 16):x}", f"{int(end, 16):x}", name[0] if name else ""
-
-
-def _is_shared_memory(descriptor: int) -> bool:
-    buffer = ctypes.create_string_buffer(256)
-    _libc.fstatfs(descriptor, buffer)
-    return bool(struct.unpack_from("l", buffer.raw)[0] == _TMPFS)
+            yield f"{int(start, 16):x}", f"{int(end, 16):x}"
 
 
 def _object(descriptor: int) -> Object:

@@ -114,6 +114,7 @@ MUTATIONS = (
         "src/tidemark/keeper/objects.py",
         'frozenset({"anonymous", "memfd", "sysv", "posix"})',
         'frozenset({"anonymous", "memfd", "sysv"})',
+        Torture("pwrite", "store_in_brief_mapping"),
     ),
     Mutation(
         "the witness sees nothing",

@@ -13,13 +13,12 @@ This takes a tracker that tells and forgets in one breath: asynchronous write-pr
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tidemark.keeper.grace import has_passed
 from tidemark.keeper.spaces import ATOMIC
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE, ShortReadError
+from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import Extent, Layer, Source, data_pages
 
 if TYPE_CHECKING:
@@ -105,16 +104,15 @@ class Early:
         return found
 
     def _copy_region(self, region: Region, *, settled: bool) -> None:
-        due = self._due[region.number]
+        due = self._due.get(region.number)  # none of a region that was born since
         if region.descriptor is None or not due:
             return
-        source = Source([Extent(0, region.pages, 0, region.descriptor)])
+        source = Source([Extent(0, region.pages, 0, region.descriptor)], live=True)
         done, offset = Bitmap(region.pages), self._copies.taken * PAGE_SIZE
-        with suppress(ShortReadError):  # it was cut: what is left of it is copied later
-            for some in _parts(due):
-                self._copies.take(source, some)
-                done |= some
-                self._attend()
+        for some in _parts(due):
+            self._copies.take(source, some)
+            done |= some
+            self._attend()
         self.layers.setdefault(region.number, []).append(Layer(done, offset))
         due -= done
         unsettled = self._unsettled.setdefault(region.number, Bitmap(region.pages))

@@ -5,12 +5,13 @@ The truth that it is later compared with (:mod:`truth`) is read by another way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE
+from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Extent, mapped_page
 
 if TYPE_CHECKING:
@@ -73,9 +74,11 @@ class Memories:
     def _tail(self, region: Region, descriptor: int, page: int) -> int:
         """Return a descriptor of a copy of the page in which the object ends."""
         if region.number not in self._tails:
-            content = mapped_page(descriptor, page)
+            content = b""
+            with contextlib.suppress(ShortReadError):  # it was cut since
+                content = mapped_page(descriptor, page)
             self._tails[region.number] = os.memfd_create("tidemark-tail", os.MFD_CLOEXEC)
-            os.pwrite(self._tails[region.number], content, 0)
+            os.pwrite(self._tails[region.number], content.ljust(PAGE_SIZE, b"\0"), 0)
         return self._tails[region.number]
 
 

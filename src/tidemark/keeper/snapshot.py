@@ -106,7 +106,9 @@ class Snapshot:
 
     def sources(self) -> dict[int, Source]:
         """Return, by region, the way in which the dump reads it while it stands."""
-        return {number: Source(reading.extents) for number, reading in self._dump.items()}
+        return {
+            number: Source(reading.extents, live=True) for number, reading in self._dump.items()
+        }
 
     def examine(
         self, sources: Mapping[int, Source], compared: Mapping[int, Compared] | None = None

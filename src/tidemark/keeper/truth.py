@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.keeper.inspection import Inspection, workload
 from tidemark.keeper.interview import is_memory, key_of
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE, NativeError, ProcessGoneError
+from tidemark.native.library import PAGE_SIZE, NativeError, ProcessGoneError, ShortReadError
 from tidemark.native.pages import mapped_page
 from tidemark.native.tracee import resident
 
@@ -191,7 +191,8 @@ class Truth:
             if full < count:
                 copy = os.memfd_create("tidemark-truth-tail", os.MFD_CLOEXEC)
                 self._opened.append(copy)
-                os.pwrite(copy, mapped_page(descriptor, whole), 0)
+                with contextlib.suppress(ShortReadError):  # it was cut since
+                    os.pwrite(copy, mapped_page(descriptor, whole), 0)
                 extents.append((whole, 1, 0, copy))
         return extents
 

@@ -39,21 +39,24 @@ class Source:
 
     The descriptors stay the caller's, who keeps them open as long as the source is used.
 
+    :param live: the extents are of objects, or of the memory of processes, which can be cut off at
+        any time: what is not there then reads zero, too
     :raises ValueError: when extents overlap
     """
 
-    def __init__(self, extents: Iterable[Extent]) -> None:
+    def __init__(self, extents: Iterable[Extent], *, live: bool = False) -> None:
         ordered = sorted(extents, key=lambda extent: extent.page)
         for before, after in pairwise(ordered):
             if before.page + before.count > after.page:
                 raise ValueError(f"extents overlap at page {after.page}")
         self._hold(
-            ffi.new("struct tm_extent[]", [(e.page, e.count, e.offset, e.fd) for e in ordered])
+            ffi.new("struct tm_extent[]", [(e.page, e.count, e.offset, e.fd) for e in ordered]),
+            live=live,
         )
 
-    def _hold(self, extents: Any) -> None:
+    def _hold(self, extents: Any, *, live: bool = False) -> None:
         self._extents = extents
-        self.handle: Any = ffi.new("struct tm_source *", (extents, len(extents), pool()))
+        self.handle: Any = ffi.new("struct tm_source *", (extents, len(extents), pool(), live))
 
     @classmethod
     def file(cls, fd: int, pages: int) -> Source:
@@ -179,7 +182,10 @@ def born_pages(fd: int, data: Bitmap) -> Bitmap:
 
 
 def mapped_page(fd: int, page: int) -> bytes:
-    """Return a page of a file as who maps it sees it, beyond the end of the file included."""
+    """Return a page of a file as who maps it sees it, beyond the end of the file included.
+
+    :raises ShortReadError: when the file ends before the page
+    """
     error = new_error()
     buffer = ffi.new("unsigned char[]", PAGE_SIZE)
     check(lib.tm_page_mapped(fd, page, buffer, error), error)

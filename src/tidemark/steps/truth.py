@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def source_of(extents: list[list[int]], descriptors: list[int]) -> Source:
     """Return the way to read a region that the keeper gave: extents with descriptor places."""
     return Source(
-        Extent(page, count, offset, descriptors[place]) for page, count, offset, place in extents
+        [Extent(page, count, offset, descriptors[place]) for page, count, offset, place in extents],
+        live=True,
     )
 
 
