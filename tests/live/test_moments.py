@@ -20,6 +20,7 @@ from tidemark.steps.merge import merge_scan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from actors import Actor, Window
     from stage import Stage
 
     from tidemark.keeper.client import Client
@@ -115,9 +116,16 @@ def test_a_checkpoint_is_of_one_moment_though_not_all_that_was_told_was_copied(
             leader.fill(window)
             writer.begin("waves", window.address, MANY, BRISK)
             stores = stores_of(copied(client, (MANY + small.count + room) * PAGE))
-            writer.touch(window)  # the next message ends the waves
+            end_waves(writer, window)
             written = sum(number <= MANY for number in stores)
             assert stores[:written] == list(range(1, written + 1)), room
+
+
+def end_waves(writer: Actor, window: Window) -> None:
+    """Have the waves end, as the next message has them do, and wait until they have."""
+    writer.begin("peek", window.address, bytes(8))
+    writer.end()  # of the waves
+    writer.end()
 
 
 def copied(client: Client, most_bytes: int) -> bytes:
