@@ -159,7 +159,8 @@ class Checkpoints:
         scan = snapshot.examine(snapshot.sources())
         regions, descriptors = snapshot.readings()
         self._held = snapshot
-        return self._answer(scan, snapshot.layout(), regions, held=True), descriptors
+        answer = self._answer(scan, snapshot.layout(), regions, held=True)
+        return answer | {"unsaved": snapshot.unsaved()}, descriptors
 
     def _copy(self, snapshot: Snapshot, wanted: dict[int, Bitmap], *, most: int) -> Answer:
         late = self._not_copied(snapshot, wanted)
@@ -182,7 +183,7 @@ class Checkpoints:
             for number, each in layers.items()
         ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
-        return answer, [descriptor]
+        return answer | {"unsaved": snapshot.unsaved()}, [descriptor]
 
     def _not_copied(self, snapshot: Snapshot, wanted: dict[int, Bitmap]) -> dict[int, Bitmap]:
         """Return, by region, the pages that are still to be copied of those ``wanted``."""
@@ -233,7 +234,6 @@ class Checkpoints:
         return {
             "scan": scan | {"workload": self._live.workload.name},
             "layout": layout,
-            "unsaved": layout.pop("unsaved"),
             "regions": regions,
             "policy": asdict(self._live.workload.policy),
             "parent": self._parent,

@@ -112,7 +112,8 @@ class Tracking:
         before = self._identified.get(process.pid, {})
 
         def known(raw: RawMapping) -> Mapping | None:
-            there = space is not None and space.stands(raw.start, raw.end)
+            # On a block device, which has a major number, there never is shared memory.
+            there = raw.device[0] or (space is not None and space.stands(raw.start, raw.end))
             mapping = before.get(raw) if there else None
             return None if mapping is None or mapping.kind == "sysv" else mapping
 
