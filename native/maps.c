@@ -48,7 +48,7 @@ static void set_name(struct tm_mapping *mapping, const char *name, size_t length
  */
 static bool query_next(int fd, uint64_t address, struct tm_mapping *ret)
 {
-	char name[PATH_MAX] = "";
+	char name[PATH_MAX];
 	struct procmap_query query = {
 		.size = sizeof(query),
 		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA | PROCMAP_QUERY_VMA_SHARED,
@@ -57,6 +57,7 @@ static bool query_next(int fd, uint64_t address, struct tm_mapping *ret)
 		.vma_name_size = sizeof(name),
 	};
 
+	name[0] = '\0';
 	if (ioctl(fd, PROCMAP_QUERY, &query) < 0) {
 		if (errno != ENAMETOOLONG)
 			return false;

@@ -57,7 +57,7 @@ class Epoch:
     @property
     def exact(self) -> set[int]:
         """What is dirty in the one region, of which nothing is suspect."""
-        assert self.region.reasons == {}
+        assert self.region.reasons == {}, sorted(self.region.reasons)
         assert self.region.suspect == set()
         return self.region.dirty
 

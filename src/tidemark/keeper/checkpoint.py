@@ -193,7 +193,8 @@ class Checkpoints:
         scan = snapshot.examine(snapshot.sources(), compared)
         regions, descriptors = snapshot.readings()
         self._held = snapshot
-        return self._answer(scan, snapshot.layout(), regions, held=True), descriptors
+        answer = self._answer(scan, snapshot.layout(), regions, held=True)
+        return answer | {"unsaved": snapshot.unsaved()}, descriptors
 
     def _copy(
         self, snapshot: Snapshot, wanted: dict[int, Bitmap], compared: dict[int, Compared]
@@ -214,7 +215,7 @@ class Checkpoints:
             for number, each in layers.items()
         ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
-        return answer, [descriptor]
+        return answer | {"unsaved": snapshot.unsaved()}, [descriptor]
 
     def _copy_late(self, snapshot: Snapshot, late: dict[int, Bitmap]) -> dict[int, list[Layer]]:
         """Copy pages while the workload stands; return, by region, where all copies are."""
@@ -254,7 +255,6 @@ class Checkpoints:
         return {
             "scan": scan | {"workload": self._live.workload.name},
             "layout": layout,
-            "unsaved": layout.pop("unsaved"),
             "regions": regions,
             "policy": asdict(self._live.workload.policy),
             "parent": self._parent,

@@ -35,7 +35,8 @@ class Identifier:
     """Tells what mappings show. Each is asked anew, but for those that are known."""
 
     @functools.cached_property
-    def _by_links(self) -> bool:
+    def by_links(self) -> bool:
+        """Whether objects can be asked, so that identities have their handles."""
         return opens_mapped_objects()
 
     def identify(
@@ -57,9 +58,9 @@ class Identifier:
     def _ask(self, tid: int, listed: Sequence[RawMapping], takes: Takes) -> list[Mapping]:
         if not listed:
             return []
-        inquiry = Inquiry(tid, takes, by_links=self._by_links)
+        inquiry = Inquiry(tid, takes, by_links=self.by_links)
         objects: Sequence[Object | None] = [None] * len(listed)
-        if self._by_links:
+        if self.by_links:
             objects = mapped_objects(tid, [(raw.start, raw.end) for raw in listed])
         answers = [inquiry.tell(raw, each) for raw, each in zip(listed, objects, strict=True)]
         for raw, mapping in zip(listed, answers, strict=True):
@@ -86,7 +87,7 @@ class Identifier:
         return found
 
     def _objects(self, tid: int, listed: Sequence[RawMapping]) -> Sequence[Object | None]:
-        if not (self._by_links and listed):
+        if not (self.by_links and listed):
             return [None] * len(listed)
         try:
             return mapped_objects(tid, [(raw.start, raw.end) for raw in listed])

@@ -64,7 +64,7 @@ def workload(root: int, tracer: int) -> list[int]:
     """Return ``root``, its descendants, and all whom the process ``tracer`` traces."""
     parents, traced = {}, set()
     for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - quicker
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, KeyError):  # it is gone, or all but gone
             fields = _fields(int(name))
             parents[int(name)] = int(fields[b"PPid"])
             # Nobody traces a first thread that has ended.

@@ -141,9 +141,8 @@ class Session:
         snapshot = self._snapshot_now()
         regions, descriptors = snapshot.readings()
         policy = asdict(self._live.workload.policy)
-        layout = snapshot.layout()
-        unsaved = layout.pop("unsaved")
-        answer = {"layout": layout, "regions": regions, "policy": policy, "unsaved": unsaved}
+        answer = {"layout": snapshot.layout(), "regions": regions, "policy": policy}
+        answer["unsaved"] = snapshot.unsaved()
         pids = [[process.number, process.pid] for process in self._live.tree.in_order()]
         return answer | {"pids": pids, "truth": self._tell_truth(descriptors)}, descriptors
 

@@ -148,10 +148,7 @@ class Snapshot:
         return sorted(self._scanned, key=lambda scan: (scan.process.number, scan.view.start))
 
     def layout(self) -> dict[str, Any]:
-        """Return who maps what where: the content of layout.json.
-
-        Besides, ``unsaved``: what is mapped, and in no region.
-        """
+        """Return who maps what where: the content of layout.json."""
         mapped = {scan.process.number for scan in self._scanned}
         return {
             "processes": [
@@ -168,8 +165,11 @@ class Snapshot:
                 for r in self._tracking.in_order()
             ],
             "mappings": [_place(scan) for scan in self._in_order()],
-            "unsaved": [one.to_json() for one in left_out(self._mapped)],
         }
+
+    def unsaved(self) -> list[dict[str, Any]]:
+        """Return what is mapped, shared and writable, and is in no region; also after the thaw."""
+        return [one.to_json() for one in left_out(self._mapped)]
 
     def readings(self) -> tuple[list[dict[str, Any]], list[int]]:
         """Return how the dump reads each region, and the descriptors for it.

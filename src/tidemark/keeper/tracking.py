@@ -121,7 +121,8 @@ class Tracking:
         before = self._identified.get(process.pid, {})
 
         def known(raw: RawMapping) -> Mapping | None:
-            there = space is not None and space.stands(raw.start, raw.end)
+            # On a block device, which has a major number, there never is shared memory.
+            there = raw.device[0] or (space is not None and space.stands(raw.start, raw.end))
             mapping = before.get(raw) if there else None
             return None if mapping is None or mapping.kind == "sysv" else mapping
 
@@ -158,11 +159,20 @@ class Tracking:
         return views[::-1]
 
     def _view(self, process: Process, mapping: Mapping) -> View:
-        region = self.regions.get(mapping.identity) or self._enter(process, mapping)
+        region = self._region_of(mapping.identity) or self._enter(process, mapping)
         if region.descriptor is None:
             region.grow(mapping.page + mapping.count)
         region.mapped = True
         return View(mapping.start, mapping.end, mapping.page, region)
+
+    def _region_of(self, identity: Identity) -> Region | None:
+        """Return the region of an object; where it could not be asked, the one of its numbers."""
+        *numbers, handle = identity
+        found = self.regions.get(identity) or self.regions.get((*identity[:3], b""))
+        if found is None and not handle and self._identifier.by_links:
+            same = (each for each in self.regions if list(each[:3]) == numbers)
+            found = self.regions.get(next(same, identity))
+        return found
 
     def _enter(self, process: Process, mapping: Mapping) -> Region:
         """Take in a region that is seen for the first time."""

@@ -44,6 +44,7 @@ class Truth:
             self._held.setdefault(key_of(descriptor), descriptor)
         self._memories: dict[int, int] = {}
         self._opened: list[int] = []
+        self._places: dict[int, int] = {}  # of descriptors in the answer
 
     def close(self) -> None:
         """Close what was opened."""
@@ -56,6 +57,7 @@ class Truth:
 
         :param descriptors: takes those that extents name by their place
         """
+        self._places = {fd: place for place, fd in enumerate(descriptors)}
         inspection = Inspection()
         for pid in workload(self._tree.root_pid, os.getpid()):
             inspection.look_at(pid)
@@ -80,10 +82,9 @@ class Truth:
         extents, rest, witness = self._through_memory(subject, data, hidden=descriptor is None)
         if descriptor is not None:
             extents += self._of_object(descriptor, rest)
-        places = {fd: place for place, fd in enumerate(descriptors)}
         for *_, fd in extents:
-            if fd not in places:
-                places[fd] = len(descriptors)
+            if fd not in self._places:
+                self._places[fd] = len(descriptors)
                 descriptors.append(fd)
         return {
             "kind": subject.kind,
@@ -92,7 +93,7 @@ class Truth:
             "places": sorted(
                 [self._number(s), s.start] for s in subject.sights if s.pid in self._numbers
             ),
-            "extents": [[page, count, offset, places[fd]] for page, count, offset, fd in extents],
+            "extents": [[*extent, self._places[fd]] for *extent, fd in extents],
             "witness": sorted(number for number in witness if number != _LAST),
             "unwitnessed": len(rest),
             "unjudged": [list(run) for run in unjudged.runs()],
@@ -100,9 +101,12 @@ class Truth:
 
     def _open(self, subject: Subject) -> int | None:
         """Return a descriptor of an object; None where none can be had."""
-        for key, descriptor in self._held.items():
-            if key == subject.key or (key[:2] == subject.key[:2] and not subject.key[2]):
-                return descriptor
+        if subject.key in self._held:
+            return self._held[subject.key]
+        if not subject.key[2]:  # it could not be asked
+            for key, descriptor in self._held.items():
+                if key[:2] == subject.key[:2]:
+                    return descriptor
         for path in filter(None, subject.paths):
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

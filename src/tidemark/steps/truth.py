@@ -40,11 +40,12 @@ def truth_of(
 
     :param answer: the keeper's, with ``layout`` and ``truth``
     """
+    standing = {(m["process"], m["start"]): m["region"] for m in answer["layout"]["mappings"]}
     lengths = {region.number: region.pages for region in bitmaps.regions}
     regions: dict[int, dict[str, Any]] = {}
     missing = []
     for found in answer["truth"]["objects"]:
-        numbers = _numbers(found, answer["layout"]) & (lengths.keys() - regions.keys())
+        numbers = _numbers(found, standing) & (lengths.keys() - regions.keys())
         length = max([found["pages"], *(lengths[number] for number in numbers)])
         hashes = _hashes(found, length, descriptors)
         if not numbers:
@@ -59,11 +60,10 @@ def truth_of(
     }
 
 
-def _numbers(found: dict[str, Any], layout: dict[str, Any]) -> set[int]:
-    """Return the regions that the layout has where an object is mapped."""
-    places = {(number, start) for number, start in found["places"]}
-    mappings = layout["mappings"]
-    return {each["region"] for each in mappings if (each["process"], each["start"]) in places}
+def _numbers(found: dict[str, Any], standing: dict[tuple[int, int], int]) -> set[int]:
+    """Return the regions that stand, by process and address, where an object is mapped."""
+    places = ((number, start) for number, start in found["places"])
+    return {standing[place] for place in places if place in standing}
 
 
 def _hashes(found: dict[str, Any], length: int, descriptors: list[int]) -> PageHashes:
