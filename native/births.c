@@ -30,8 +30,9 @@ struct ring {
 
 struct tm_births {
 	int poll;
+	int list; /* of the processors that are on */
 	size_t count;
-	char online[LIST_BYTES]; /* the processors, as the kernel lists them */
+	char online[LIST_BYTES]; /* as the list was when the rings were opened */
 	struct ring rings[];
 };
 
@@ -43,16 +44,12 @@ struct record {
 	uint64_t time;
 };
 
-static void list_online(char list[LIST_BYTES])
+/* Reads it anew from the start: an attribute of sysfs gives what is so now. */
+static void list_online(int fd, char list[LIST_BYTES])
 {
-	int fd = open(online_path, O_RDONLY | O_CLOEXEC);
-
 	memset(list, 0, LIST_BYTES);
-	if (fd < 0)
-		return;
-	if (read(fd, list, LIST_BYTES - 1) < 0)
+	if (pread(fd, list, LIST_BYTES - 1, 0) < 0)
 		list[0] = '\0';
-	close(fd);
 }
 
 static int open_ring(int processor, int poll, struct ring *ret, struct tm_error *error)
@@ -97,9 +94,10 @@ int tm_births_open(struct tm_births **ret, struct tm_error *error)
 	if (!births)
 		return tm_fail(error, TM_MEMORY, "reports of births");
 	births->poll = epoll_create1(EPOLL_CLOEXEC);
-	if (births->poll < 0)
-		code = tm_fail(error, TM_SYSTEM, "epoll_create1");
-	list_online(births->online);
+	births->list = open(online_path, O_RDONLY | O_CLOEXEC);
+	if (births->poll < 0 || births->list < 0)
+		code = tm_fail(error, TM_SYSTEM, "reports of births");
+	list_online(births->list, births->online);
 	for (int i = 0; i < processors && (code == TM_OK || code == TM_GONE); i++) {
 		code = open_ring(i, births->poll, &births->rings[births->count], error);
 		births->count += code == TM_OK;
@@ -119,6 +117,7 @@ void tm_births_close(struct tm_births *births)
 		close(births->rings[i].fd);
 	}
 	tm_close(&births->poll);
+	tm_close(&births->list);
 	free(births);
 }
 
@@ -168,7 +167,7 @@ size_t tm_births_read(struct tm_births *births, size_t capacity, struct tm_birth
 	char online[LIST_BYTES];
 	size_t count = 0;
 
-	list_online(online);
+	list_online(births->list, online);
 	/* A processor that has come has no ring, and the ring of one that went is dead. */
 	*lost = strcmp(online, births->online) != 0;
 	for (size_t i = 0; i < births->count; i++)

@@ -308,13 +308,16 @@ def robust_lock(scene: Scene) -> Iterator[None]:
     scene.leader.reap(child)
 
 
-@case("the zeros of the kernel at the end of threads (clear_child_tid)", exact)
+@case("the zeros of the kernel at the end of threads (clear_child_tid)", exact, unsure)
 def cleared_thread_ids(scene: Scene) -> Iterator[None]:
-    window = scene.share()
-    child = scene.leader.ask("crowd", PAGES, window.address)
+    scene.share()
+    window = scene.leader.anonymous(24 * PAGES)
+    scene.leader.fill(window)
+    crowds = [scene.leader.ask("crowd", PAGES, window.at(i * PAGES)) for i in range(24)]
     yield
-    kill(child)
-    scene.leader.call("wait4", child, 0, 0, 0)
+    for child in crowds:
+        kill(child)
+        scene.leader.call("wait4", child, 0, 0, 0)
 
 
 @case("the same of two processes in one memory (CLONE_VM), which are killed together", exact)

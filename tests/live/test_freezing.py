@@ -14,6 +14,8 @@ import pytest
 from actors import CLONE_A_THREAD, CLONE_UNTRACED, CLONE_VM, SIGCHLD
 from system import state, status, threads, wait_until
 
+from tidemark.proc import is_worker
+
 if TYPE_CHECKING:
     from actors import Actor, Window
     from stage import Stage
@@ -100,6 +102,35 @@ def test_what_ptrace_does_not_follow_stands_too(verified: Stage, flags: int) -> 
         with verified.epoch() as epoch:
             wait_until(partial(has_moved, leader, window, before), "it runs")
         assert epoch.exact == {0}
+
+
+def workers(actor: Actor) -> list[int]:
+    return [tid for tid in threads(actor.pid) if is_worker(tid)]
+
+
+def test_a_thread_of_the_kernel_in_a_process_is_not_disturbed(verified: Stage) -> None:
+    """To stop one would end its request (EINTR), where the program itself sees no signal."""
+    actor = verified.program()
+    window = actor.anonymous(4)
+    actor.fill(window)
+    actor.begin("call", "pipe2", bytes(8), 0)
+    out, into = struct.unpack("<ii", actor.end()[2][0])
+    try:
+        actor.ask("uring", 0, 0)
+    except OSError as error:
+        pytest.skip(f"no io_uring: {error}")
+    actor.ask("uring_read", out, window.at(3), 8, 0, 0)
+    wait_until(lambda: workers(actor), "a worker of io_uring")
+    verified.attach(actor)
+    for _ in range(2):
+        with verified.epoch() as epoch:
+            actor.store(window, 0)
+        assert {state(tid) for tid in workers(actor)} == {"S"}
+        assert "pinned" in epoch.region.reasons
+    with verified.epoch():
+        actor.call("write", into, b"tidemark", 8)
+        arrived = int.from_bytes(b"tidemark", "little")
+        wait_until(lambda: actor.load(window, 3) == arrived, "what the worker reads")
 
 
 def test_a_stopped_process_stays_stopped_and_can_be_continued(verified: Stage) -> None:

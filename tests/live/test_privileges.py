@@ -6,7 +6,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from actors import CLONE_A_THREAD, CLONE_UNTRACED, SIGCHLD
 from stage import Stage
+
+from tidemark.keeper.births import Births
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,3 +54,30 @@ def test_root_without_capabilities_is_served_by_whatever_tracker_there_is(
     powerless: Stage,
 ) -> None:
     take_through(powerless)
+
+
+@pytest.mark.parametrize("flags", [SIGCHLD, CLONE_A_THREAD], ids=["child", "thread"])
+def test_without_reports_of_births_what_lives_unfollowed_is_found(
+    powerless: Stage, flags: int
+) -> None:
+    leader = powerless.start()
+    window = leader.anonymous(64)
+    leader.fill(window)
+    powerless.baseline()
+    assert powerless.ask("status")["follows"] == "ptrace"
+    assert "CLONE_UNTRACED" in (powerless.directory / "keeper.log").read_text()
+    with powerless.epoch() as epoch:
+        made = leader.clone(CLONE_UNTRACED | flags)
+        made.store(window, 5)
+    assert 5 in epoch.region.dirty | epoch.region.suspect
+    with powerless.epoch() as epoch:
+        made.store(window, 6)
+    assert epoch.exact == {6}
+
+
+def test_the_status_says_by_what_births_are_known(stage: Stage) -> None:
+    births = Births()
+    births.close()
+    stage.start().anonymous(1)
+    stage.ready()
+    assert stage.ask("status")["follows"] == ("ptrace" if births.lacking else "ptrace+reports")

@@ -155,7 +155,7 @@ class Checkpoints:
             }
             if sum(map(len, wanted.values())) > most:
                 return self._hold(snapshot, compared)
-            return self._copy(snapshot, wanted, compared)
+            return self._copy(snapshot, wanted, compared, most=most)
         except BaseException:
             snapshot.close()
             raise
@@ -197,9 +197,18 @@ class Checkpoints:
         return answer | {"unsaved": snapshot.unsaved()}, descriptors
 
     def _copy(
-        self, snapshot: Snapshot, wanted: dict[int, Bitmap], compared: dict[int, Compared]
+        self,
+        snapshot: Snapshot,
+        wanted: dict[int, Bitmap],
+        compared: dict[int, Compared],
+        *,
+        most: int,
     ) -> Answer:
         late = {number: pages - compared[number].copied for number, pages in wanted.items()}
+        if self._copies.taken + sum(map(len, late.values())) > most:
+            late = wanted  # there is no room for pages that were copied twice
+            self._copies.begin()
+            self._early.begin()
         layers = self._copy_late(snapshot, late)
         self._live.tracking.clear(self._live.tree)
         layout = snapshot.layout()

@@ -38,6 +38,7 @@ class Unfollowed:
         self._births = births
         self._observer = observer
         self._lists_children = proc.lists_children()
+        self._reported: set[int] = set()  # births that ptrace has not told of, in this epoch
         self._refused: set[int] = set()  # who could not be seized, and why was said
 
     def take_in_all(self) -> None:
@@ -54,7 +55,7 @@ class Unfollowed:
     def _tell_observer(self, *, taken: bool) -> None:
         """Tell of those who ran unfollowed since this was done last, and begin anew."""
         processes = self._tree.processes
-        unfollowed = self._births.unfollowed()
+        unfollowed = self._reported
         if self._births.begin(processes):
             log.warning("reports of births were lost: all is compared by content once")
             self._observer.unfollowed(suspicion.UNFOLLOWED)
@@ -105,8 +106,9 @@ class Unfollowed:
         """Return the threads of the workload that are not known, each once."""
         pids, known = self._tree.processes, self._tree.threads
         found = unknown_tasks(pids, known)
+        self._reported = self._births.unfollowed()
         # An id that was reported may be used again by now.
-        strangers = {*self._orphans(), *filter(self._births.is_ours, self._births.unfollowed())}
+        strangers = {*self._orphans(), *filter(self._births.is_ours, self._reported)}
         if not self._lists_children:
             strangers.update(self._children_of_all())
         strangers -= pids.keys()
