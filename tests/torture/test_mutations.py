@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from mutations import MUTATIONS, ROOT, Mutation, NativeTest, Test, Torture, mutant
+from mutant import mutant
+from mutations import MUTATIONS, ROOT, Mutation, NativeTest, Test, Torture
 
 from tidemark.native.probe import probe_tracker
 
