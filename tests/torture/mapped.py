@@ -13,7 +13,7 @@ import mmap
 import os
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -32,10 +32,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Object:
-    """What a shared-memory object holds, and its length in bytes."""
+    """What a shared-memory object holds, and its length in bytes.
+
+    ``shown``: the pages that a process maps, where no others can be saved.
+    """
 
     content: Content
     size: int
+    shown: frozenset[int] | None = None
+
+    def visible(self) -> set[int]:
+        """Return the pages that are not all zero, and that could be saved."""
+        return set(self.content) if self.shown is None else set(self.content) & self.shown
 
     def is_as(self, saved: Content) -> bool:
         """Return whether that was saved of it."""
@@ -51,6 +59,8 @@ class Object:
             page = saved[last][:length].ljust(PAGE, b"\0")
             saved = {**saved, last: page} if page != _ZERO else _without(saved, last)
         pages = self.content.keys() | saved.keys()
+        if self.shown is not None:
+            pages &= self.shown
         return {page for page in pages if self.content.get(page) != saved.get(page)}
 
 
@@ -63,9 +73,14 @@ _Key = tuple[int, int, str]
 
 
 class Mapped:
-    """The shared-memory objects of some processes."""
+    """The shared-memory objects of some processes.
 
-    def __init__(self) -> None:
+    :param only_shown: what nobody maps of an object cannot be saved: an ordinary user's keeper may
+        not open it
+    """
+
+    def __init__(self, *, only_shown: bool = False) -> None:
+        self._only_shown = only_shown
         self._opened: dict[_Key, int] = {}
 
     def __enter__(self) -> Self:
@@ -81,16 +96,20 @@ class Mapped:
 
         :raises PermissionError: where the links of mappings may not be opened
         """
-        found: dict[_Key, None] = {}
+        found: dict[_Key, set[int]] = {}
         for pid in pids:
-            for start, end, name in _shared_mappings(pid):
+            for start, end, page, name in _shared_mappings(pid):
                 path = f"/proc/{pid}/map_files/{start}-{end}"
                 with contextlib.suppress(FileNotFoundError):
                     if key := self._open(pid, path, name):
-                        found[key] = None
+                        count = (int(end, 16) - int(start, 16)) // PAGE
+                        found.setdefault(key, set()).update(range(page, page + count))
         for key in self._opened.keys() - found.keys():
             os.close(self._opened.pop(key))
-        return [_object(self._opened[key]) for key in found]
+        objects = [(_object(self._opened[key]), frozenset(shown)) for key, shown in found.items()]
+        if not self._only_shown:
+            return [each for each, _ in objects]
+        return [replace(each, shown=shown) for each, shown in objects]
 
     def _open(self, pid: int, path: str, name: str) -> _Key | None:
         """Open an object of shared memory that was not opened before; None for any other."""
@@ -108,18 +127,19 @@ class Mapped:
         return key
 
 
-def _shared_mappings(pid: int) -> Iterator[tuple[str, str, str]]:
-    """Yield where a process maps what it shares, and the name that is shown."""
+def _shared_mappings(pid: int) -> Iterator[tuple[str, str, int, str]]:
+    """Yield where a process maps what it shares, from which page on, and the name that is shown."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return
     for line in lines:
-        where, protection, _, _, _, *name = line.split(None, 5)
+        where, protection, offset, _, _, *name = line.split(None, 5)
         if protection[3] == "s":
             start, _, end = where.partition("-")
             # The links have no leading zeros.
-            yield f"{int(start, 16):x}", f"{int(end, 16):x}", name[0] if name else ""
+            page = int(offset, 16) // PAGE
+            yield f"{int(start, 16):x}", f"{int(end, 16):x}", page, name[0] if name else ""
 
 
 def _is_shared_memory(descriptor: int) -> bool:
@@ -150,17 +170,20 @@ def unmatched(live: list[Object], saved: list[Content]) -> list[tuple[set[int], 
     """
     left = [content for content in saved if content]
     missing = []
-    for each in live:
-        same = next((content for content in left if each.is_as(content)), None)
+    # First those of which most is to be seen: little of one object may be like that of another.
+    for each in sorted(live, key=lambda each: len(each.visible()), reverse=True):
+        # Of a named object all may be saved, also where nothing that it holds is mapped.
+        alike = each.is_as if each.visible() else each.content.__eq__
+        same = next((content for content in left if alike(content)), None)
         if same is not None:
             left.remove(same)
-        elif each.content:
+        elif each.visible():
             missing.append(each)
     found = []
     for each in missing:
         nearest = min(left, key=lambda content: len(each.differing(content)), default=None)
         if nearest is None:
-            found.append((set(each.content), True))
+            found.append((each.visible(), True))
         else:
             left.remove(nearest)
             found.append((each.differing(nearest), False))
