@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 PAGES = 32
 EXACT, SETTLED, FULL = "exact", "settled", "full"
+UNREACHED, REFUSED = "not saved: nobody maps it any more", "refused"
 TRACKERS = ("uffd-wp", "soft-dirty", "content")
+USER = "as an ordinary user"
 
 _MAYMOVE, _FIXED, _DONTUNMAP = 1, 2, 4
 _DONTNEED, _REMOVE, _HUGEPAGE, _PAGEOUT = 4, 9, 14, 21
@@ -63,10 +65,8 @@ class Outcome:
             )
         if self.perhaps:
             return f"exact, or by content ({', '.join(sorted(self.perhaps))})"
-        if self.kind == EXACT:
-            return "exact"
-        if self.kind == FULL:
-            return "full"
+        if self.kind != SETTLED:
+            return self.kind
         return f"by content ({', '.join(sorted(self.reasons))})"
 
 
@@ -75,7 +75,11 @@ def settled(*reasons: str) -> Outcome:
     return Outcome(SETTLED, frozenset(reasons))
 
 
-exact, full = Outcome(EXACT), Outcome(FULL)
+exact, full, refused = Outcome(EXACT), Outcome(FULL), Outcome(REFUSED)
+unreached = Outcome(UNREACHED)
+"""What becomes of pages of an object without a name that no process maps any more: only root could
+open the object itself. A mapping that shows them again is a new one, and settled by content."""
+
 exact_or_touched = Outcome(EXACT, perhaps=frozenset({"touched"}))
 """Until Linux 6.13 inotify(7) reports MADV_REMOVE, which is fallocate(2) within the kernel."""
 
@@ -112,6 +116,10 @@ class Scene:
         leader.fill(self.window)
         return self.window
 
+    def stranger(self) -> Actor:
+        """Start a process outside of the workload, of the same user."""
+        return self.stage.program(prefix=self.stage.user)
+
     def free_address(self, pages: int) -> int:
         """Return where a mapping can be made that has room to grow to ``pages``."""
         address = self.leader.call("mmap", 0, pages * PAGE, 0, _PRIVATE, -1, 0)
@@ -134,22 +142,25 @@ class Case:
     title: str
     plot: Callable[[Scene], Iterator[None]]
     outcomes: dict[str, Outcome]
+    """By tracker, and by ``USER`` for an ordinary user's programs, with uffd-wp."""
 
 
 CASES: list[Case] = []
 
 
 def case(
-    title: str, uffd_wp: Outcome, soft_dirty: Outcome | None = None
+    title: str, uffd_wp: Outcome, soft_dirty: Outcome | None = None, user: Outcome | None = None
 ) -> Callable[[Callable[[Scene], Iterator[None]]], Callable[[Scene], Iterator[None]]]:
     """Register a case with what the trackers make of it; `content` compares everything.
 
     :param soft_dirty: where it is not what uffd-wp makes of it
+    :param user: as an ordinary user, with uffd-wp; where it is not what it is as root
     """
 
     def register(plot: Callable[[Scene], Iterator[None]]) -> Callable[[Scene], Iterator[None]]:
         content = full if uffd_wp is full else settled("content")
         outcomes = {"uffd-wp": uffd_wp, "soft-dirty": soft_dirty or uffd_wp, "content": content}
+        outcomes[USER] = user or uffd_wp
         CASES.append(Case(plot.__name__, title, plot, outcomes))
         return plot
 
@@ -444,7 +455,7 @@ def untraced_thread_and_kill(scene: Scene) -> Iterator[None]:
 # Mappings
 
 
-@case("a store to a mapping that is unmapped", settled("unmapped"))
+@case("a store to a mapping that is unmapped", settled("unmapped"), user=unreached)
 def unmap(scene: Scene) -> Iterator[None]:
     window = scene.share()
     yield
@@ -452,7 +463,7 @@ def unmap(scene: Scene) -> Iterator[None]:
     scene.leader.unmap(scene.part(4, 8))
 
 
-@case("a store to a mapping that another replaces", settled("unmapped"))
+@case("a store to a mapping that another replaces", settled("unmapped"), user=unreached)
 def map_over(scene: Scene) -> Iterator[None]:
     window = scene.share()
     yield
@@ -531,7 +542,7 @@ def kill_within_unmap(scene: Scene) -> Iterator[None]:
     scene.leader.reap(child)
 
 
-@case("a store to a mapping that shrinks", settled("unmapped"))
+@case("a store to a mapping that shrinks", settled("unmapped"), user=unreached)
 def shrink(scene: Scene) -> Iterator[None]:
     window = scene.share()
     yield
@@ -565,7 +576,11 @@ def move_and_stay(scene: Scene) -> Iterator[None]:
     scene.leader.store(Window(address, 0, PAGES), 6)
 
 
-@case("a store to a segment that is detached and attached", settled("touched"))
+@case(
+    "a store to a segment that is detached and attached",
+    settled("touched"),
+    user=settled("unmapped", "unwitnessed"),
+)
 def detach_and_attach(scene: Scene) -> Iterator[None]:
     window = scene.share("sysv")
     scene.leader.fork()  # it keeps the segment, which is marked to go
@@ -806,7 +821,7 @@ def copy_from_outside(scene: Scene) -> Iterator[None]:
 @case("a store by a process outside, which maps the region", settled("foreign"))
 def outside(scene: Scene) -> Iterator[None]:
     scene.share("posix")
-    outsider = scene.stage.program()
+    outsider = scene.stranger()
     view = outsider.map(outsider.open(scene.path), PAGES)
     yield
     outsider.store(view, 6)
@@ -815,7 +830,7 @@ def outside(scene: Scene) -> Iterator[None]:
 @case("a store by a process outside, which comes and goes", settled("touched"))
 def outside_briefly(scene: Scene) -> Iterator[None]:
     scene.share("posix")
-    outsider = scene.stage.program()
+    outsider = scene.stranger()
     yield
     view = outsider.map(outsider.open(scene.path), PAGES)
     outsider.store(view, 6)
@@ -825,7 +840,7 @@ def outside_briefly(scene: Scene) -> Iterator[None]:
 @case("a write through a descriptor by a process outside", settled("touched"))
 def outside_descriptor(scene: Scene) -> Iterator[None]:
     scene.share("posix")
-    outsider = scene.stage.program()
+    outsider = scene.stranger()
     theirs = outsider.open(scene.path)
     yield
     outsider.pwrite(theirs, 3)
@@ -839,10 +854,18 @@ def own_userfaultfd(scene: Scene) -> Iterator[None]:
     scene.leader.store(window, 3)
 
 
-@case("a process that forbids our system calls (seccomp)", exact)
+@case("a process that forbids our system calls (seccomp)", exact, user=refused)
 def filtered(scene: Scene) -> Iterator[None]:
     window = scene.share()
     scene.leader.ask("forbid", 323, 9, 27)  # userfaultfd, mmap, mincore
+    yield
+    scene.leader.store(window, 3)
+
+
+@case("the same, of a file in /dev/shm", exact, user=settled("untracked"))
+def filtered_with_a_file(scene: Scene) -> Iterator[None]:
+    window = scene.share("posix")
+    scene.leader.ask("forbid", 323, 9, 27)
     yield
     scene.leader.store(window, 3)
 
@@ -960,7 +983,8 @@ reason that stands in the bitmaps, the manifest and the report, and is compared 
 *by content*: unchanged pages are left to the parent, so that a suspect costs time, and no space.
 Where there is nothing to compare with, the region is dumped in *full*, and the manifest says why.
 
-Each row is a test, run with every tracker that the machine has
+Each row is a test, run with every tracker that the machine has, and for an ordinary user's programs
+with uffd-wp
 (`pytest tests/live/test_guarantees.py`); this file is written from the tests
 (`python tests/live/guarantees.py`). After each case comes an epoch with an ordinary store, and
 every dump is restored and compared. `make torture` does all of this at random.
@@ -1014,6 +1038,10 @@ Beyond these, of each region:
 - Verification has a list of its own of what is mapped: an object that the dump leaves out is a
   write that it missed. Without privileges that list may not know what an object is; then it is
   counted as not judged.
+- An ordinary user's keeper cannot open an object that has neither a name nor a descriptor. Of such
+  a one it saves what the processes map. Pages that nobody maps any more are not saved until
+  somebody maps them again: a restored program that does so only then finds zeros. A process that
+  forbids our system calls is refused if it maps such an object: nobody could tell what is in use.
 
 What this costs while a workload stands is measured by `python benchmarks/soundness.py`.
 """
@@ -1021,10 +1049,11 @@ What this costs while a workload stands is measured by `python benchmarks/soundn
 
 def document() -> str:
     """Return what docs/guarantees.md has to be."""
-    head = ["what happens", *TRACKERS, "test"]
+    columns = (*TRACKERS, USER)
+    head = ["what happens", *columns, "test"]
     rows = [head, ["---"] * len(head)]
     for each in CASES:
-        outcomes = [str(each.outcomes[tracker]) for tracker in TRACKERS]
+        outcomes = [str(each.outcomes[column]) for column in columns]
         rows.append([each.title, *outcomes, f"`{each.name}`"])
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return _INTRODUCTION + table + _REST

@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING
 import guarantees
 import oracle
 import pytest
-from guarantees import CASES, EXACT, FULL, TRACKERS, Case, Scene
+from guarantees import (
+    CASES,
+    EXACT,
+    FULL,
+    REFUSED,
+    TRACKERS,
+    UNREACHED,
+    USER,
+    Case,
+    Outcome,
+    Scene,
+)
 
+from tidemark.errors import UnsupportedError
 from tidemark.files import read_json
 from tidemark.native.probe import probe_tracker
 
@@ -25,14 +37,28 @@ def test_no_write_is_lost(bare_stage: Stage, case: Case, tracker: str) -> None:
     lacking = None if tracker == "content" else probe_tracker(tracker)
     if lacking:
         pytest.skip(f"no {tracker}: {lacking}")
+    go_through(stage, case, tracker, tracker)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_write_of_an_ordinary_user_is_lost(plain: Stage, case: Case) -> None:
+    go_through(plain, case, "uffd-wp", USER)
+
+
+def go_through(stage: Stage, case: Case, tracker: str, column: str) -> None:
+    """Go through a case, and an epoch with an ordinary store; restore and compare all."""
     stage.declared = {"tracker": tracker}
     scene = Scene(stage)
     plot = case.plot(scene)
     next(plot)
+    if case.outcomes[column].kind == REFUSED:
+        with pytest.raises(UnsupportedError, match="only root may suspend; run as root"):
+            stage.baseline()
+        return
     stage.baseline()
     with stage.epoch() as epoch:
         assert next(plot, "the end") == "the end"
-    check(stage, epoch, case, tracker)
+    check(stage, epoch, case.outcomes[column], tracker)
     with stage.epoch() as after:
         scene.leader.store(scene.window, 2)
     assert any(2 in r.dirty | r.suspect for r in after.regions.values())
@@ -40,9 +66,8 @@ def test_no_write_is_lost(bare_stage: Stage, case: Case, tracker: str) -> None:
         assert (found["different"], found["missed"]) == (0, 0), found
 
 
-def check(stage: Stage, epoch: Epoch, case: Case, tracker: str) -> None:
+def check(stage: Stage, epoch: Epoch, outcome: Outcome, tracker: str) -> None:
     """Check how the epoch's writes were found."""
-    outcome = case.outcomes[tracker]
     if outcome.testified and stage.testified(epoch):
         outcome = outcome.testified
     records = read_json(stage.path(epoch.number, "image") / "manifest.json")["regions"]
@@ -52,6 +77,10 @@ def check(stage: Stage, epoch: Epoch, case: Case, tracker: str) -> None:
         reasons.discard("reclaimed")  # by whatever else goes on in the machine
     if outcome.kind == EXACT:
         assert reasons <= outcome.perhaps
+    elif outcome.kind == UNREACHED:
+        # Of what nobody maps nothing is read, by us neither: it is as if it were a hole.
+        assert reasons == set()
+        assert any(account["cleared"] for account in accounts.values())
     elif outcome.kind == FULL:
         assert any(account["full_reason"] for account in accounts.values())
     else:

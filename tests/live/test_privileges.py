@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from actors import CLONE_A_THREAD, CLONE_UNTRACED, SIGCHLD
+from actors import CLONE_A_THREAD, CLONE_UNTRACED, SIGCHLD, Window
 from stage import Stage
 
 from tidemark.keeper.births import Births
@@ -81,3 +81,19 @@ def test_the_status_says_by_what_births_are_known(stage: Stage) -> None:
     stage.start().anonymous(1)
     stage.ready()
     assert stage.ask("status")["follows"] == ("ptrace" if births.lacking else "ptrace+reports")
+
+
+def test_pages_that_nobody_mapped_for_a_while_are_saved_when_somebody_does(plain: Stage) -> None:
+    leader = plain.start()
+    window = leader.anonymous(32)
+    leader.fill(window)
+    plain.baseline()
+    with plain.epoch() as epoch:
+        leader.unmap(Window(window.at(4), 4, 8))
+    assert not epoch.region.used & set(range(4, 12))
+    with plain.epoch() as epoch:
+        leader.remap(Window(window.address, 0, 4), 12, 0)
+        assert leader.load(window, 7), "it held its content"
+    assert set(range(4, 12)) <= epoch.region.dirty | epoch.region.suspect
+    for found in plain.verify_all():
+        assert (found["different"], found["missed"]) == (0, 0), found

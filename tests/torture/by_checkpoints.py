@@ -50,7 +50,7 @@ def put_through(setting: Setting, sequence: Sequence[Operation]) -> Tally:
     :raises LostError: when at rest a checkpoint does not hold what the memory does
     """
     tally = Tally()
-    with counting(tally), new_stage(setting) as stage, Mapped() as mapped:
+    with counting(tally), new_stage(setting) as stage, _mapped(setting) as mapped:
         stage.words = (CHECKPOINTS,)
         group = Group(stage)
         directory = stage.directory / "none"
@@ -73,6 +73,10 @@ def put_through(setting: Setting, sequence: Sequence[Operation]) -> Tally:
         tally.lacking += group.lacking
     tally.operations_at_checkpoints = tally.operations
     return tally
+
+
+def _mapped(setting: Setting) -> Mapped:
+    return Mapped(only_shown=bool(setting.user))
 
 
 class Camera:

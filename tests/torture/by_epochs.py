@@ -59,7 +59,7 @@ class Judge:
         self.group = Group(stage)
         self._stage = stage
         self._tally = tally
-        self._mapped = Mapped()
+        self._mapped = Mapped(only_shown=bool(stage.user))
         self._cut = False  # while the workload stood in this epoch
 
     def __enter__(self) -> Self:

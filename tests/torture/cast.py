@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,17 +27,29 @@ class LackingError(Exception):
     """What an operation needs cannot be had of this kernel, or by this user."""
 
 
+_REFUSALS = {
+    errno.EACCES,
+    errno.EINVAL,
+    errno.ENODEV,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EOVERFLOW,
+    errno.EPERM,
+}
+
+
 @contextlib.contextmanager
-def needing(what: str) -> Iterator[None]:
+def needing(what: str, *refusals: int) -> Iterator[None]:
     """Take a refusal for a lack of ``what``, which the last line of a run tells.
 
+    :param refusals: further numbers of errors that mean one
     :raises LackingError: when what is done within is refused
     """
     try:
         yield
-    except TimeoutError:
-        raise
     except OSError as error:
+        if error.errno not in _REFUSALS.union(refusals):
+            raise
         raise LackingError(f"{what} ({error.strerror})") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ class Extras:
         if self._slow is None:
             path = str(self._stage.directory / "slow")
             os.makedirs(path, exist_ok=True)  # noqa: PTH103 - of whatever user
-            with needing("a file system of one's own (FUSE)"):
+            with needing("a file system of one's own (FUSE)", errno.ENOENT):
                 server = self.stranger()
                 server.ask("slow_file", path, _DELAY)
                 inside = f"/proc/{server.pid}/root{path}/data"

@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import mmap
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -31,10 +31,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Object:
-    """What a shared-memory object holds, and its length in bytes."""
+    """What a shared-memory object holds, and its length in bytes.
+
+    ``shown``: the pages that a process maps, where no others can be saved.
+    """
 
     content: Content
     size: int
+    shown: frozenset[int] | None = None
+
+    def visible(self) -> set[int]:
+        """Return the pages that are not all zero, and that could be saved."""
+        return set(self.content) if self.shown is None else set(self.content) & self.shown
 
     def is_as(self, saved: Content) -> bool:
         """Return whether that was saved of it."""
@@ -50,6 +58,8 @@ class Object:
             page = saved[last][:length].ljust(PAGE, b"\0")
             saved = {**saved, last: page} if page != _ZERO else _without(saved, last)
         pages = self.content.keys() | saved.keys()
+        if self.shown is not None:
+            pages &= self.shown
         return {page for page in pages if self.content.get(page) != saved.get(page)}
 
 
@@ -58,9 +68,14 @@ def _without(content: Content, page: int) -> Content:
 
 
 class Mapped:
-    """The shared-memory objects of some processes."""
+    """The shared-memory objects of some processes.
 
-    def __init__(self) -> None:
+    :param only_shown: what nobody maps of an object cannot be saved: an ordinary user's keeper may
+        not open it
+    """
+
+    def __init__(self, *, only_shown: bool = False) -> None:
+        self._only_shown = only_shown
         self._opened: dict[Key, int] = {}
 
     def __enter__(self) -> Self:
@@ -76,16 +91,20 @@ class Mapped:
 
         :raises PermissionError: where the links of mappings may not be opened
         """
-        found: dict[Key, None] = {}
+        found: dict[Key, set[int]] = {}
         for pid in pids:
-            for start, end in _shared_mappings(pid):
-                path = f"/proc/{pid}/map_files/{start}-{end}"
+            for start, end, page in _shared_mappings(pid):
+                path = f"/proc/{pid}/map_files/{start:x}-{end:x}"
                 with contextlib.suppress(FileNotFoundError):
                     if key := self._open(path):
-                        found[key] = None
+                        shown = range(page, page + (end - start) // PAGE)
+                        found.setdefault(key, set()).update(shown)
         for key in self._opened.keys() - found.keys():
             os.close(self._opened.pop(key))
-        return [_object(self._opened[key]) for key in found]
+        objects = [(_object(self._opened[key]), frozenset(shown)) for key, shown in found.items()]
+        if not self._only_shown:
+            return [each for each, _ in objects]
+        return [replace(each, shown=shown) for each, shown in objects]
 
     def _open(self, path: str) -> Key | None:
         """Open an object of shared memory that was not opened before; None for any other."""
@@ -101,18 +120,17 @@ class Mapped:
         return key
 
 
-def _shared_mappings(pid: int) -> Iterator[tuple[str, str]]:
-    """Yield where a process maps what it shares."""
+def _shared_mappings(pid: int) -> Iterator[tuple[int, int, int]]:
+    """Yield where a process maps what it shares, and from which page of that on."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return
     for line in lines:
-        where, protection, _ = line.split(None, 2)
+        where, protection, offset, _ = line.split(None, 3)
         if protection[3] == "s":
-            start, _, end = where.partition("-")
-            # The links have no leading zeros.
-            yield f"{int(start, 16):x}", f"{int(end, 16):x}"
+            start, end = (int(address, 16) for address in where.split("-"))
+            yield start, end, int(offset, 16) // PAGE
 
 
 def _object(descriptor: int) -> Object:
@@ -137,17 +155,20 @@ def unmatched(live: list[Object], saved: list[Content]) -> list[tuple[set[int], 
     """
     left = [content for content in saved if content]
     missing = []
-    for each in live:
-        same = next((content for content in left if each.is_as(content)), None)
+    # First those of which most is to be seen: little of one object may be like that of another.
+    for each in sorted(live, key=lambda each: len(each.visible()), reverse=True):
+        # Of a named object all may be saved, also where nothing that it holds is mapped.
+        alike = each.is_as if each.visible() else each.content.__eq__
+        same = next((content for content in left if alike(content)), None)
         if same is not None:
             left.remove(same)
-        elif each.content:
+        elif each.visible():
             missing.append(each)
     found = []
     for each in missing:
         nearest = min(left, key=lambda content: len(each.differing(content)), default=None)
         if nearest is None:
-            found.append((set(each.content), True))
+            found.append((each.visible(), True))
         else:
             left.remove(nearest)
             found.append((each.differing(nearest), False))
