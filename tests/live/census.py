@@ -28,13 +28,15 @@ class Shared:
     name: str
     link: str
     places: set[tuple[int, int]] = field(default_factory=set)
+    shown: list[range] = field(default_factory=list)
+    """The pages that mappings show."""
 
 
 def census(tracer: int) -> dict[Key, Shared]:
     """Return what the processes map that ``tracer`` traces, and their descendants."""
     found: dict[Key, Shared] = {}
     for pid in _processes(tracer):
-        for task, start, where, name in _shared_mappings(pid):
+        for task, start, where, name, pages in _shared_mappings(pid):
             link = f"/proc/{task}/map_files/{where}"
             with contextlib.suppress(FileNotFoundError):  # of a process that runs
                 descriptor = os.open(link, os.O_PATH)
@@ -42,6 +44,7 @@ def census(tracer: int) -> dict[Key, Shared]:
                     if is_memory(descriptor):
                         one = found.setdefault(key_of(descriptor), Shared(name, link))
                         one.places.add((pid, start))
+                        one.shown.append(pages)
                 finally:
                     os.close(descriptor)
     return found
@@ -62,8 +65,11 @@ def _is_traced(pid: int, tracer: int) -> bool:
     return any(status(thread, "TracerPid") == str(tracer) for thread in threads)
 
 
-def _shared_mappings(pid: int) -> list[tuple[int, int, str, str]]:
-    """Return thread, start, addresses and name of each; a first thread that has ended has none."""
+def _shared_mappings(pid: int) -> list[tuple[int, int, str, str, range]]:
+    """Return thread, start, addresses, name and pages of each.
+
+    A first thread that has ended has none.
+    """
     for task in [pid, *_tasks(pid)]:
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{task}/maps").read_text(errors="replace").splitlines()
@@ -79,9 +85,11 @@ def _tasks(pid: int) -> list[int]:
     return []
 
 
-def _place(task: int, words: list[str]) -> tuple[int, int, str, str]:
+def _place(task: int, words: list[str]) -> tuple[int, int, str, str, range]:
     start, end = (int(address, 16) for address in words[0].split("-"))
-    return task, start, f"{start:x}-{end:x}", words[5] if len(words) > 5 else ""
+    first = int(words[2], 16) // PAGE
+    pages = range(first, first + (end - start) // PAGE)
+    return task, start, f"{start:x}-{end:x}", words[5] if len(words) > 5 else "", pages
 
 
 def key_of(descriptor: int) -> Key:

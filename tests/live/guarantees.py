@@ -8,6 +8,7 @@ Writes docs/guarantees.md, or checks that it is as it would be written.
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import sys
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 PAGES = 32
 EXACT, SETTLED, FULL = "exact", "settled", "full"
 UNREACHED, REFUSED = "not saved: nobody maps it any more", "refused"
+UNREPORTED = "lost, as nobody reports births"
 TRACKERS = ("uffd-wp", "soft-dirty", "content")
 USER = "as an ordinary user"
 
@@ -79,6 +81,9 @@ exact, full, refused = Outcome(EXACT), Outcome(FULL), Outcome(REFUSED)
 unreached = Outcome(UNREACHED)
 """What becomes of pages of an object without a name that no process maps any more: only root could
 open the object itself. A mapping that shows them again is a new one, and settled by content."""
+
+unreported = Outcome(UNREPORTED)
+"""What becomes of a store by a process that has ended, and that no kernel tells a user of."""
 
 exact_or_touched = Outcome(EXACT, perhaps=frozenset({"touched"}))
 """Until Linux 6.13 inotify(7) reports MADV_REMOVE, which is fallocate(2) within the kernel."""
@@ -206,6 +211,7 @@ def kernel_store(scene: Scene) -> Iterator[None]:
 def second_mapping(scene: Scene) -> Iterator[None]:
     scene.share("posix")
     second = scene.leader.map(scene.handle, 8, page=8)
+    scene.leader.close(scene.handle)
     yield
     scene.leader.store(second, 9)
 
@@ -294,10 +300,13 @@ def execute(scene: Scene) -> Iterator[None]:
 
 
 @case(
-    "a store by a process that joins by the object's name", settled("touched"), settled("touched")
+    "a store by a process that joins by the object's name",
+    descriptor_unless_touched,
+    descriptor_unless_touched,
 )
 def join_late(scene: Scene) -> Iterator[None]:
     scene.share("posix")
+    scene.leader.close(scene.handle)
     child = scene.leader.fork().execute()
     yield
     child.store(child.map(child.open(scene.path), 8, 8), 9)
@@ -356,7 +365,11 @@ def need_reports() -> None:
         pytest.skip(f"no reports of births: {births.lacking}")
 
 
-@case("a store by a child that ptrace does not follow (CLONE_UNTRACED)", settled("vanished"))
+@case(
+    "a store by a child that ptrace does not follow (CLONE_UNTRACED)",
+    settled("vanished"),
+    user=unreported,
+)
 def untraced(scene: Scene) -> Iterator[None]:
     need_reports()
     window = scene.share()
@@ -383,7 +396,7 @@ def untraced_and_unmapped(scene: Scene) -> Iterator[None]:
     child.unmap(window)
 
 
-@case("a store by a child of such a child", settled("vanished"))
+@case("a store by a child of such a child", settled("vanished"), user=unreported)
 def untraced_grandchild(scene: Scene) -> Iterator[None]:
     need_reports()
     window = scene.share()
@@ -408,7 +421,11 @@ def untraced_orphan(scene: Scene) -> Iterator[None]:
     grandchild.store(window, 4)
 
 
-@case("a store by such a child of another parent (CLONE_PARENT)", settled("vanished"))
+@case(
+    "a store by such a child of another parent (CLONE_PARENT)",
+    settled("vanished"),
+    user=unreported,
+)
 def untraced_sibling(scene: Scene) -> Iterator[None]:
     need_reports()
     window = scene.share()
@@ -434,7 +451,7 @@ def untraced_vfork(scene: Scene) -> Iterator[None]:
     child.clone(CLONE_UNTRACED | CLONE_VM | CLONE_VFORK | SIGCHLD).store(window, 4)
 
 
-@case("a store by a thread that ptrace does not follow", exact)
+@case("a store by a thread that ptrace does not follow", exact, user=settled("unfollowed"))
 def untraced_thread(scene: Scene) -> Iterator[None]:
     need_reports()  # else it may have made a process that has ended
     window = scene.share()
@@ -593,8 +610,8 @@ def detach_and_attach(scene: Scene) -> Iterator[None]:
 
 @case(
     "a store through a mapping that comes and goes, of a file",
-    settled("touched"),
-    settled("touched"),
+    descriptor_unless_touched,
+    descriptor_unless_touched,
 )
 def brief_mapping(scene: Scene) -> Iterator[None]:
     scene.share("posix")
@@ -693,7 +710,7 @@ def remove_and_load(scene: Scene) -> Iterator[None]:
     assert scene.leader.load(window, 5) == 0
 
 
-@case("a hole that is punched (fallocate)", settled("touched"))
+@case("a hole that is punched (fallocate)", descriptor_unless_touched)
 def punch(scene: Scene) -> Iterator[None]:
     scene.share("posix")
     yield
@@ -702,8 +719,8 @@ def punch(scene: Scene) -> Iterator[None]:
 
 @case(
     "an object that is cut and made longer again (ftruncate)",
-    settled("touched"),
-    settled("touched"),
+    descriptor_unless_touched,
+    descriptor_unless_touched,
 )
 def truncate(scene: Scene) -> Iterator[None]:
     scene.share("posix")
@@ -715,7 +732,7 @@ def truncate(scene: Scene) -> Iterator[None]:
 # Descriptors, and the kernel
 
 
-@case("write(2) to a file in /dev/shm", settled("touched"))
+@case("write(2) to a file in /dev/shm", descriptor_unless_touched)
 def write_to_a_file(scene: Scene) -> Iterator[None]:
     window = scene.share("posix")
     yield
@@ -736,7 +753,7 @@ def pwrite_to_a_memory_file(scene: Scene) -> Iterator[None]:
     scene.leader.pwrite(scene.handle, 7)
 
 
-@case("pwrite(2) to a file in /dev/shm", settled("touched"))
+@case("pwrite(2) to a file in /dev/shm", descriptor_unless_touched)
 def pwrite_to_a_file(scene: Scene) -> Iterator[None]:
     scene.share("posix")
     yield
@@ -830,6 +847,7 @@ def outside(scene: Scene) -> Iterator[None]:
 @case("a store by a process outside, which comes and goes", settled("touched"))
 def outside_briefly(scene: Scene) -> Iterator[None]:
     scene.share("posix")
+    scene.leader.close(scene.handle)
     outsider = scene.stranger()
     yield
     view = outsider.map(outsider.open(scene.path), PAGES)
@@ -837,13 +855,95 @@ def outside_briefly(scene: Scene) -> Iterator[None]:
     outsider.exit()
 
 
-@case("a write through a descriptor by a process outside", settled("touched"))
+@case("a write through a descriptor by a process outside", settled("foreign"))
 def outside_descriptor(scene: Scene) -> Iterator[None]:
     scene.share("posix")
+    scene.leader.close(scene.handle)
     outsider = scene.stranger()
     theirs = outsider.open(scene.path)
     yield
     outsider.pwrite(theirs, 3)
+
+
+@case("a write by a descriptor that waits in a socket in between", descriptor_unless_touched)
+def descriptor_in_a_socket(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    scene.share("memfd")
+    leader.begin("call", "socketpair", socket.AF_UNIX, socket.SOCK_STREAM, 0, bytes(8))
+    ours, theirs = struct.unpack("<ii", leader.end()[2][0])
+    leader.ask("give", ours, scene.handle)
+    leader.close(scene.handle)
+    yield
+    taken = leader.ask("take", theirs)
+    leader.pwrite(taken, 5)
+    leader.ask("give", ours, taken)
+    leader.close(taken)
+
+
+@case("asynchronous output by a context that comes and goes", descriptor_unless_touched)
+def brief_asynchronous_output(scene: Scene) -> Iterator[None]:
+    window = scene.share("posix")
+    scratch = scene.leader.call("mmap", 0, PAGE, 3, _PRIVATE, -1, 0)
+    scene.leader.ask("poke", scratch, b"from a context")
+    yield
+    assert (
+        scene.leader.ask("aio", 1, scene.handle, scratch, 64, window.at(5) - window.address) == 64
+    )
+
+
+@case(
+    "a store through a brief mapping of a mount that keeps no access times",
+    descriptor_unless_touched,
+)
+def mount_without_access_times(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    scene.share("posix")
+    leader.close(scene.handle)
+    try:
+        other = leader.ask("other_mount", scene.path, os.O_RDWR)
+    except PermissionError:
+        pytest.skip("only root can make a mount of its own")
+    yield
+    brief = leader.map(other, PAGES)
+    leader.store(brief, 5)
+    leader.unmap(brief)
+
+
+@case(
+    "a store through a brief mapping, after which times are set back (futimens)",
+    descriptor_unless_touched,
+)
+def times_set_back(scene: Scene) -> Iterator[None]:
+    scene.share("posix")
+    yield
+    scene.leader.ask("store_and_set_back", scene.handle, 5 * PAGE, 77)
+
+
+@case("input into a buffer that a ring of io_uring provides bit by bit", settled("pinned"))
+def provided_buffers(scene: Scene) -> Iterator[None]:
+    leader, window = scene.leader, scene.share()
+    leader.begin("call", "pipe2", bytes(8), 0)
+    read, write = struct.unpack("<ii", leader.end()[2][0])
+    leader.ask("ring", 0)
+    leader.ask("ring_of_buffers", window.at(2), window.at(4), 4 * PAGE, 2)  # IOU_PBUF_RING_INC
+    yield
+    leader.call("write", write, b"arrives ", 8)
+    leader.ask("ring_select", read, 8)
+
+
+@case(
+    "process_vm_writev(2) that is under way when an epoch begins (the caller waits)",
+    settled("foreign"),
+)
+def copy_under_way(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    outsider = scene.stranger()
+    try:
+        outsider.ask("across", scene.leader.pid, window.at(3), 2 * PAGE, 99)
+    except PermissionError:
+        pytest.skip("only root can have the kernel wait for a source (userfaultfd)")
+    yield
+    outsider.ask("across_end")
 
 
 @case("a process that uses userfaultfd itself", settled("untracked"))
@@ -865,6 +965,7 @@ def filtered(scene: Scene) -> Iterator[None]:
 @case("the same, of a file in /dev/shm", exact, user=settled("untracked"))
 def filtered_with_a_file(scene: Scene) -> Iterator[None]:
     window = scene.share("posix")
+    scene.leader.close(scene.handle)
     scene.leader.ask("forbid", 323, 9, 27)
     yield
     scene.leader.store(window, 3)
@@ -895,7 +996,7 @@ def disappearance(scene: Scene) -> Iterator[None]:
 @case("a store to a file of a tmpfs that is mounted nowhere", exact)
 def detached(scene: Scene) -> Iterator[None]:
     leader = scene.leader
-    _require_root()
+    _require_root(scene)
     context = leader.call("fsopen", "tmpfs", 0)
     leader.call("fsconfig", context, 6, 0, 0, 0)  # FSCONFIG_CMD_CREATE
     directory = leader.call("fsmount", context, 0, 0)
@@ -912,7 +1013,7 @@ def detached(scene: Scene) -> Iterator[None]:
 @case("a store to a segment, where another IPC namespace has one of its id", exact)
 def segment_of_another_namespace(scene: Scene) -> Iterator[None]:
     scene.share()
-    _require_root()
+    _require_root(scene)
     children, windows = [scene.leader.fork(), scene.leader.fork()], []
     for child in children:
         child.call("unshare", 0x08000000)  # CLONE_NEWIPC
@@ -927,7 +1028,7 @@ def segment_of_another_namespace(scene: Scene) -> Iterator[None]:
 def impostor(scene: Scene) -> Iterator[None]:
     leader = scene.leader
     scene.share()
-    _require_root()
+    _require_root(scene)
     leader.call("unshare", 0x20000)  # CLONE_NEWNS
     leader.call("mount", "none", "/", 0, 0x44000, 0)  # private, with all below
     leader.call("mount", "one", "/mnt", "ramfs", 0, 0)
@@ -965,8 +1066,8 @@ def huge_pages(scene: Scene) -> Iterator[None]:
     scene.leader.store(window, 700)
 
 
-def _require_root() -> None:
-    if os.geteuid() != 0:
+def _require_root(scene: Scene) -> None:
+    if os.geteuid() != 0 or scene.stage.user:
         pytest.skip("only root may do this")
 
 

@@ -32,8 +32,14 @@ class Found:
     left_out: list[str]
 
 
-def look(answer: dict[str, Any], descriptors: list[int], tracer: int) -> Found:
+def look(
+    answer: dict[str, Any], descriptors: list[int], tracer: int, *, only_shown: bool = False
+) -> Found:
     """Return what the processes hold that ``tracer`` traces.
+
+    :param only_shown: of an object that is held by nobody, what is mapped: an ordinary user's
+        keeper can reach no more
+
 
     The list of it is our own. The keeper's answer to ``open`` only says which region stands where,
     and gives descriptors: to open an object anew would look as if somebody had touched it.
@@ -48,8 +54,15 @@ def look(answer: dict[str, Any], descriptors: list[int], tracer: int) -> Found:
         if not known:
             found.left_out.append(shared.name)
         for number in known:
-            found.contents[number] = _content(held.get(key), shared.link)
+            content = _content(held.get(key), shared.link)
+            if only_shown and key not in held:
+                content = {p: data for p, data in content.items() if _is_shown(p, shared.shown)}
+            found.contents[number] = content
     return found
+
+
+def _is_shown(page: int, shown: list[range]) -> bool:
+    return any(page in pages for pages in shown)
 
 
 def _is_object(descriptor: int) -> bool:

@@ -264,7 +264,8 @@ class Stage:
         with self.client() as client:
             answer, descriptors = client.ask("open", epoch=number)
         try:
-            found = oracle.look(answer, descriptors, self.keeper["pid"])
+            keeper = self.keeper["pid"]
+            found = oracle.look(answer, descriptors, keeper, only_shown=bool(self.user))
             epoch.content, epoch.left_out = found.contents, found.left_out
         finally:
             for descriptor in descriptors:

@@ -130,13 +130,13 @@ class Witness:
         return {region.number: self._testify(region, written, unseen) for region in regions}
 
     def _testify(self, region: Region, written: set[int] | None, unseen: set[int]) -> Testimony:
+        if region.number in unseen:
+            return Testimony.WRITABLE
         if region.descriptor is None:
             # Nobody in the tree held a descriptor either. A segment has a name left, and so may a
             # file: one that is in another mount namespace, or longer than we keep.
             named = region.kind in {"sysv", "posix"}
             return Testimony.UNKNOWN if named else Testimony.UNTOUCHED
-        if region.number in unseen:
-            return Testimony.WRITABLE
         reported = written is not None and self._reports and region.number in self._numbers
         if not reported or (region.kind == "sysv" and not self._noted.get(region.number)):
             return Testimony.UNKNOWN  # a segment is attached by its number, and not opened
