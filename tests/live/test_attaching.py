@@ -91,6 +91,7 @@ def test_a_process_whose_first_thread_has_ended_can_be_attached_to(verified: Sta
     leader = verified.program()
     memory = leader.file(verified.shm_path(), PAGES)
     window = leader.map(memory, PAGES)
+    leader.close(memory)
     leader.fill(window)
     thread = leader.fork("thread")
     leader.tell("call", "exit", 0)
@@ -231,6 +232,7 @@ def test_root_can_attach_to_another_user_s_processes(verified: Stage) -> None:
     leader = verified.program(prefix=["setpriv", "--reuid=65534", "--clear-groups"])
     memory = leader.file(verified.shm_path(), PAGES)
     windows = [leader.anonymous(PAGES), leader.map(memory, PAGES)]
+    leader.close(memory)
     for window in windows:
         leader.fill(window)
     verified.attach(leader)

@@ -90,6 +90,7 @@ def test_a_region_that_grows_within_an_epoch_is_dumped_whole(verified: Stage) ->
         leader.truncate(memory, 700)
         grown = leader.map(memory, 700)
         leader.store(grown, 5, 699)
+        leader.close(memory)
     assert epoch.region.pages == 700
     assert epoch.region.dirty == {5, 699}
     with verified.epoch() as epoch:
@@ -120,6 +121,7 @@ def test_a_mapping_that_begins_beyond_the_end_of_its_region_shows_nothing(verifi
     window = leader.map(memory, 8)
     leader.fill(window)
     leader.map(memory, 4, page=20)
+    leader.close(memory)
     verified.baseline()
     with verified.epoch() as epoch:
         leader.store(window, 7)
@@ -164,6 +166,7 @@ def test_a_region_that_ends_within_a_page_is_kept_to_its_last_byte(
     memory = leader.file(verified.shm_path(), 0)
     leader.call("ftruncate", memory, 3 * PAGE + tail)
     window = leader.map(memory, 4)
+    leader.close(memory)
     leader.fill(window)
     verified.ready()
     with verified.epoch() as epoch:
@@ -192,7 +195,9 @@ def test_what_stands_beyond_the_end_of_a_region_in_its_last_page_is_kept(verifie
 def test_a_mapping_that_can_only_be_read_needs_no_tracker(verified: Stage) -> None:
     leader = verified.start()
     path = verified.shm_path()
-    window = leader.map(leader.file(path, 8), 8)
+    memory = leader.file(path, 8)
+    window = leader.map(memory, 8)
+    leader.close(memory)
     leader.fill(window)
     reader = leader.fork()
     reader.unmap(window)
@@ -243,8 +248,9 @@ def test_memory_of_every_kind_is_tracked_side_by_side(verified: Stage) -> None:
         "anonymous": leader.anonymous(16),
         "memfd": leader.map(leader.memfd(16), 16),
         "sysv": leader.attach_segment(segment, 16),
-        "posix": leader.map(leader.file(verified.shm_path(), 16), 16),
+        "posix": leader.map(file := leader.file(verified.shm_path(), 16), 16),
     }
+    leader.close(file)
     for window in windows.values():
         leader.fill(window)
     other = leader.fork()

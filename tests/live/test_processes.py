@@ -111,13 +111,17 @@ def test_the_writes_before_an_exec_are_settled_by_content(verified: Stage) -> No
 def test_a_new_program_that_maps_the_region_again_is_suspect_once(verified: Stage) -> None:
     leader = verified.start()
     path = verified.shm_path()
-    window = leader.map(leader.file(path, PAGES), PAGES)
+    memory = leader.file(path, PAGES)
+    window = leader.map(memory, PAGES)
+    leader.close(memory)
     leader.fill(window)
     child = leader.fork()
     verified.baseline()
     with verified.epoch() as epoch:
         program = child.execute()
-        view = program.map(program.open(path), PAGES)
+        descriptor = program.open(path)
+        view = program.map(descriptor, PAGES)
+        program.close(descriptor)
         program.store(view, 3)
     assert epoch.region.suspect | epoch.region.dirty == ALL
     with verified.epoch() as epoch:
