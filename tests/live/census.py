@@ -35,7 +35,7 @@ class Shared:
 def census(tracer: int) -> dict[Key, Shared]:
     """Return what the processes map that ``tracer`` traces, and their descendants."""
     found: dict[Key, Shared] = {}
-    for pid in _processes(tracer):
+    for pid in processes_of(tracer):
         for task, start, where, name, pages in _shared_mappings(pid):
             link = f"/proc/{task}/map_files/{where}"
             with contextlib.suppress(FileNotFoundError):  # of a process that runs
@@ -50,7 +50,8 @@ def census(tracer: int) -> dict[Key, Shared]:
     return found
 
 
-def _processes(tracer: int) -> list[int]:
+def processes_of(tracer: int) -> list[int]:
+    """Return the processes that ``tracer`` traces, and their descendants."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     parents = {pid: status(pid, "PPid") for pid in pids}
     found = {pid for pid in pids if _is_traced(pid, tracer)}

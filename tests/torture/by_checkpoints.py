@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from by_epochs import chain_content
+from census import processes_of
 from group import Group
 from mapped import Mapped, unmatched
 from staging import Setting, new_stage, parts
@@ -67,7 +68,7 @@ def put_through(setting: Setting, sequence: Sequence[Operation]) -> Tally:
                 group.settle()
             with stage.client() as client:
                 taken = take(client, directory, _PLENTY)
-            tally.pages += compare(taken, mapped.objects(group.processes()))
+            tally.pages += compare(taken, mapped.objects(processes_of(stage.keeper["pid"])))
             tally.compared += 1
             tally.checkpoints += camera.taken + 1
         tally.lacking += group.lacking

@@ -10,6 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 import oracle
+from census import processes_of
 from group import Group
 from mapped import Mapped, unmatched
 from staging import Setting, new_stage, parts
@@ -110,7 +111,7 @@ class Judge:
         :raises LostError: when something is
         """
         with contextlib.suppress(PermissionError):
-            live = self._mapped.objects(self.group.processes())
+            live = self._mapped.objects(processes_of(self._stage.keeper["pid"]))
             for wrong, whole in unmatched(live, saved):
                 what = "an object" if whole else "a part of an object"
                 raise LostError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cast import KINDS, MOST_MAPPINGS, LackingError, Member, Region, Shown
 from extras import Extras
 from system import PAGE, is_alive, wait_until
-from verbs import find, lives, mappings, regions
+from verbs import find, lives, regions
 
 if TYPE_CHECKING:
     from actors import Actor, Window
@@ -57,18 +57,20 @@ class Group:
         for kind in range(len(KINDS)):
             if not any(s.region.kind == KINDS[kind] for s in self.root.memory.shown):
                 while len(self.root.memory.shown) >= MOST_MAPPINGS:
-                    mappings.unmap(self, self.root, 0, 0)
+                    self._unmap_oldest(self.root)
                 regions.new_region(self, self.root, kind, len(self.regions) + self.value())
         while len(self.members) < 3:
             lives.fork(self, self.root, 0, 0)
 
+    @staticmethod
+    def _unmap_oldest(member: Member) -> None:
+        """Unmap a mapping, be there a page behind it or not."""
+        shown = member.memory.shown.pop(0)
+        member.actor.unmap(shown.window)
+
     def settle(self) -> None:
         """Have all that is under way come to its end: nobody writes any more."""
         self.extras.settle()
-
-    def processes(self) -> list[int]:
-        """Return the processes of the workload."""
-        return [member.actor.pid for member in self.members] + self.extras.doomed
 
     # Who is there
 
