@@ -11,6 +11,11 @@
  * Which licences a program may be used under. The kernel lets only some of them follow its
  * pointers.
  */
+/*
+ * The kernel lets only programs of a licence that goes with its own follow its pointers. Those that
+ * are loaded here, some instructions from testimony_programs.c, may be used under the MIT licence
+ * or the GPL, besides that of the project.
+ */
 static const char licence[] = "Dual MIT/GPL";
 
 static void emit(struct tm_bpf_program *program, struct bpf_insn instruction)
