@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -63,8 +64,22 @@ static int read_call(const char *path, long *number, uint64_t *argument)
 	return 0;
 }
 
-/* Whether what a thread reads from is no file: a pipe, a socket, a terminal. */
-static bool reads_no_file(int tid, uint64_t descriptor)
+/* Whether a socket is of a kind that copies what it receives; others (AF_ALG) pin where it goes. */
+static bool copies(const char *path)
+{
+	static const char *const names[] = {"UNIX", "TCP", "UDP", "NETLINK"};
+	char name[32] = "";
+
+	if (getxattr(path, "system.sockprotoname", name, sizeof(name) - 1) <= 0)
+		return false;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+/* Whether a thread reads from what copies to memory: a pipe, an event, a terminal, most sockets. */
+static bool reads_by_copying(int tid, uint64_t descriptor)
 {
 	char path[64], target[64];
 	ssize_t length;
@@ -74,6 +89,8 @@ static bool reads_no_file(int tid, uint64_t descriptor)
 	if (length <= 0)
 		return false;
 	target[length] = '\0';
+	if (strncmp(target, "socket:", 7) == 0)
+		return copies(path);
 	return target[0] != '/' || strncmp(target, "/dev/pts/", 9) == 0 ||
 	       strcmp(target, "/dev/tty") == 0;
 }
@@ -91,8 +108,8 @@ int tm_thread_may_pin(int tid, bool *ret, struct tm_error *error)
 	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
 		if (number == harmless[i])
 			*ret = false;
-	if (number == SYS_read)
-		*ret = !reads_no_file(tid, descriptor);
+	if (number == SYS_read || number == SYS_recvfrom || number == SYS_recvmsg)
+		*ret = !reads_by_copying(tid, descriptor);
 	return TM_OK;
 }
 
