@@ -19,6 +19,25 @@
 
 enum { RUNNING = -2, TEXT_BYTES = 256 };
 
+/* process_vm_writev(2), as each of the tables of system calls has it. */
+static const long writes_across[] = {
+	SYS_process_vm_writev,
+#if defined(__x86_64__)
+	348,		  /* of 32-bit code, which any process can run */
+	0x40000000 + 540, /* of x32 */
+#elif defined(__aarch64__)
+	377, /* of 32-bit code */
+#endif
+};
+
+static bool is_writing_across(long number)
+{
+	for (size_t i = 0; i < sizeof(writes_across) / sizeof(writes_across[0]); i++)
+		if (number == writes_across[i])
+			return true;
+	return false;
+}
+
 /* Calls that sleep, and write to memory only through its page table. */
 static const long harmless[] = {
 	SYS_futex,	     SYS_epoll_pwait,	SYS_ppoll,
@@ -127,7 +146,7 @@ static void look_at(const char *process, const char *thread, struct callers *cal
 	long number = -1;
 
 	snprintf(path, sizeof(path), "/proc/%.16s/task/%.16s/syscall", process, thread);
-	if (read_call(path, &number, &target) != 0 || number != SYS_process_vm_writev)
+	if (read_call(path, &number, &target) != 0 || !is_writing_across(number))
 		return;
 	if (callers->count < callers->capacity)
 		callers->callers[callers->count] =

@@ -23,6 +23,8 @@ static int find_data(int fd, off_t start, off_t end, struct tm_bitmap *data, str
 		if (start >= end)
 			break;
 		stop = start < 0 ? start : lseek(fd, start, SEEK_HOLE);
+		if (stop < 0 && errno == ENXIO)
+			break; /* it was cut off in between */
 		if (stop < 0)
 			return tm_fail(error, TM_SYSTEM, "look for data");
 		if (stop > end)

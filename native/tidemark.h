@@ -255,6 +255,12 @@ struct tm_caller {
  */
 int tm_find_callers(size_t capacity, struct tm_caller *ret, size_t *count, struct tm_error *error);
 
+/*
+ * Whether the kernel holds pages for anybody on this machine, whose content may come past the page
+ * table: for direct input that is under way, for rings, or for devices. TM_FORBIDDEN: only root may
+ * have the counts brought up to date.
+ */
+int tm_pins_outstanding(bool *ret, struct tm_error *error);
 /* Whether pages of a process are accounted for as pinned: VmPin of /proc/PID/status. */
 int tm_process_has_pinned(int pid, bool *ret, struct tm_error *error);
 

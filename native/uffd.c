@@ -51,6 +51,20 @@ static int enable(int uffd, uint64_t features, struct tm_error *error)
 	return tm_fail(error, TM_SYSTEM, "UFFDIO_API");
 }
 
+/* Whether a process has memory still: the kernel says ENOMEM of one that has none, too. */
+static bool has_memory(int tid)
+{
+	TM_CLEANUP(tm_close) int fd = -1;
+	struct tm_error ignored;
+	char text[16] = "";
+	int before = errno;
+	bool found = tm_open_proc(tid, "statm", O_RDONLY, &fd, &ignored) == TM_OK &&
+		     read(fd, text, sizeof(text) - 1) > 0 && text[0] != '0';
+
+	errno = before;
+	return found;
+}
+
 int tm_uffd_cover(struct tm_space *space, struct tm_span span, struct tm_error *error)
 {
 	struct uffdio_register request = {
@@ -65,6 +79,8 @@ int tm_uffd_cover(struct tm_space *space, struct tm_span span, struct tm_error *
 	else if (errno == EINVAL) /* System V segments, before Linux 6.7 */
 		tm_fail(error, TM_UNSUPPORTED,
 			"UFFDIO_REGISTER: the kernel cannot watch memory of this kind");
+	else if (errno == ENOMEM && !has_memory(space->thread.tid))
+		tm_fail(error, TM_GONE, "UFFDIO_REGISTER: its memory is being taken down");
 	else
 		tm_fail_on(error, space->thread.tid, "UFFDIO_REGISTER");
 	error->pid = space->thread.tid;

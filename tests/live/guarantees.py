@@ -1074,6 +1074,8 @@ def _require_root(scene: Scene) -> None:
 # The document
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
+_EVIDENCE = Path(__file__).with_name("evidence.md")
+"""The part of it that no test writes."""
 
 _INTRODUCTION = """\
 # What is guaranteed
@@ -1144,24 +1146,6 @@ Beyond these, of each region:
   somebody maps them again: a restored program that does so only then finds zeros. A process that
   forbids our system calls is refused if it maps such an object: nobody could tell what is in use.
 
-## What the evidence excludes
-
-A page is clean only if everything that could have written it unseen is excluded for the *whole*
-epoch. What is seen at the moment in which all stand proves something for an epoch only where what
-comes later leaves a mark: whoever pins a page marks it, and whoever opens an object is reported.
-
-| evidence | excludes | where it cannot |
-| --- | --- | --- |
-| descriptors in the tables of the workload (while it stands) and of all other processes (before) | a write through a descriptor that was there | one that can write makes the region suspect (`descriptor`, `foreign`), unless the kernel testifies |
-| descriptors in the queues of Unix sockets (`scm_fds` of fdinfo), files of rings of io_uring, loop devices | a descriptor that no table shows | any that waits makes all files suspect, as it may be one of theirs; before Linux 5.14 any Unix socket does. Not looked for are other users in the kernel: swap files, NFS exports, nbd |
-| inotify: open, write, close of what could write (a mapping counts), new times | a descriptor or a mapping made within the epoch | io_submit(2) and the first descriptor of a memory file (Linux 6.14) tell nothing: hence the first row. Lost events: `unwitnessed` |
-| access times | the attachment of a SysV segment | they can be set back only by who has opened it, which inotify tells |
-| rings of io_uring, contexts of io_setup(2), VmPin, sockets of AF_XDP, DMA-BUF, KVM, and devices that are not known to leave memory alone (GPUs, RDMA, vfio), when an epoch begins | a write by the kernel or a device past the page table | any of these makes all regions suspect (`pinned`); a ring's counters prove nothing. Not found: a request of a ring that was made and closed within one epoch and is still under way at its end, and what a process outside has pinned and does not map any more |
-| /proc/TID/syscall, after the tracker has forgotten its marks | a page that a thread of the workload had pinned, of which a copy was made too early | a thread that cannot be asked is stopped for a moment; where that does not work, copies are compared within the freeze |
-| /proc/TID/syscall of all processes, before and after a freeze | a write by process_vm_writev(2) from outside that is under way | a caller that does not wait, but has a processor in the middle of its call, or begins and ends it between the two looks, while all stand, is not found: *what a process outside writes in such a call across a freeze may be missed by all checkpoints to come* |
-| a write to /proc/PID/mem from outside | | as process_vm_writev(2), but it never waits while it holds a page |
-| ptrace, the search for tasks at each freeze, reports of births | a process or thread that nobody watched | without reports, one that has ended |
-
 What this costs while a workload stands is measured by `python benchmarks/soundness.py`.
 """
 
@@ -1175,7 +1159,7 @@ def document() -> str:
         outcomes = [str(each.outcomes[column]) for column in columns]
         rows.append([each.title, *outcomes, f"`{each.name}`"])
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return _INTRODUCTION + table + _REST
+    return _INTRODUCTION + table + _REST + "\n" + _EVIDENCE.read_text()
 
 
 def main() -> int:

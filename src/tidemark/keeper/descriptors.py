@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from tidemark import proc
 from tidemark.keeper import pins
+from tidemark.keeper.overlays import overlays_of
 from tidemark.native.library import ForbiddenError, NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
 from tidemark.native.process import open_files, same_files
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from tidemark.native.process import OpenFile
 
     Listed = Mapping[int, Sequence[RawMapping]]
+
+_PROT_WRITE = 2
+
+_EVENTS = "anon_inode:[fanotify]"
+"""What waits there gives descriptors that are reported to nobody when it is read: fanotify(7)."""
 
 _FILES = ("memfd", "posix")
 """The kinds of regions of which there can be descriptors."""
@@ -78,12 +84,17 @@ class _Search:
         for region in regions:
             # Inode numbers are not unique: several regions can have the same one.
             self._regions[region.identity[0], region.identity[1]].add(region.number)
+        self._named = {region.number for region in regions if region.kind == "posix"}
+        self._overlays: dict[int, set[tuple[int, int]]] = {}  # by thread
         self._sockets: list[tuple[int, int]] = []
         self._buffers: dict[tuple[int, int], bool] = {}  # by device: its files are of DMA-BUF
 
     def look_at(self, pid: int, listed: Sequence[RawMapping] | None) -> None:
         rings = sum(self._look_at_table(tid) for tid in file_tables(pid))
-        mapped = [m.name for m in (_mappings(pid) if listed is None else listed)]
+        mappings = _mappings(pid) if listed is None else listed
+        if any(self._is_of_overlay(pid, m.device) for m in mappings if m.protection & _PROT_WRITE):
+            self.found.unseen |= self._named
+        mapped = [m.name for m in mappings]
         if not rings and any(name.startswith(pins.RING) for name in mapped):
             self.found.unseen |= self._all  # its files cannot be told
         self.found.pinned |= rings > 0 or pins.maps_holder(mapped) or pins.accounts_for_pins(pid)
@@ -102,13 +113,25 @@ class _Search:
                 rings += self._look_at_ring(tid, file.number)
             else:
                 self.found.pinned |= pins.is_holder(tid, file) or self._is_buffer(tid, file)
+                if stat.S_ISREG(file.mode) and self._is_of_overlay(tid, file.device):
+                    self.found.unseen |= self._named
         return rings
+
+    def _is_of_overlay(self, tid: int, device: tuple[int, int]) -> bool:
+        """Return whether a file may have the pages of one of a tmpfs: a layer of an overlay."""
+        if device[0] or self._named <= self.found.unseen:
+            return False
+        if tid not in self._overlays:
+            self._overlays[tid] = overlays_of(tid)
+        return device in self._overlays[tid]
 
     def _look_at_ring(self, tid: int, number: int) -> bool:
         """Note what a ring of io_uring(7) holds, if it is one: files that have no descriptor."""
         link = pins.link_of(tid, number)
         if link.startswith("anon_inode:kvm"):
             self.found.pinned = True
+        if link == _EVENTS:
+            self.found.unseen |= self._all
         if link != pins.RING:
             return False
         if _holds_files(f"/proc/{tid}/fdinfo/{number}"):

@@ -46,6 +46,7 @@ class Region:
     stored: Bitmap = field(default_factory=lambda: Bitmap(0))  # through any mapping
     gave: bool = False  # pages were given back within the epoch
     suspicions: dict[str, Bitmap] = field(default_factory=dict)
+    held: Bitmap = field(default_factory=lambda: Bitmap(0))  # may be pinned since the tracker began
     armed_blocks: list[Run] = field(default_factory=list)
     planned: Bitmap | None = None  # the data that these were planned for
     shown: Window | None = None
@@ -97,6 +98,26 @@ class Region:
     def suspect_all(self, reason: str) -> None:
         """Mark every page as not vouched for."""
         self.suspect_from(reason, 0)
+
+    def note_pins(self, *, outstanding: bool) -> None:
+        """Note, at the end of an epoch, which pages may be pinned by then.
+
+        A page is marked as written when it is pinned. So those that are pinned at the end are
+        among the ones that were written in this epoch, or were pinned at its beginning; and none
+        is, where nobody on the machine holds any.
+        """
+        if not outstanding:
+            self.held = Bitmap(0)
+            return
+        self.held.grow(self.pages)
+        for pages in (self.sure(), *self.suspicions.values()):
+            self.held |= pages
+
+    def suspect_held(self, reason: str) -> None:
+        """Mark what may be pinned as not vouched for."""
+        if self.held:
+            self.suspicions.setdefault(reason, Bitmap(self.pages)).grow(self.pages)
+            self.suspicions[reason] |= self.held
 
     def grow(self, pages: int) -> None:
         """Note that the object has at least ``pages`` pages."""

@@ -35,7 +35,7 @@ from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
-from tidemark.native.process import changes_mappings, holds_locks, same_space
+from tidemark.native.process import changes_mappings, holds_locks, pins_outstanding, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
@@ -226,8 +226,12 @@ class Tracking:
             self._arm_all(tree, views)
             self._outside = self._find_outside(tree)
             self._active = True
+            if pins_outstanding():
+                for region in self.regions.values():
+                    region.held = Bitmap(region.pages, [(0, region.pages)])
         for region in self.regions.values():
             region.begin_epoch()
+            region.suspect_held(suspicion.PINNED)
             if self._witness.pinned or _has_workers(tree):
                 region.suspect_all(suspicion.PINNED)
         return {"regions": len(self.regions), **self._armed}
@@ -241,6 +245,7 @@ class Tracking:
 
         :param present: look into page tables, too, where the object itself tells what is in use
         """
+        outstanding = bool(pins_outstanding())  # before the marks are forgotten
         views = self._view_all(tree)
         testimony = self._testimony(tree)
         for region in self.regions.values():
@@ -262,6 +267,8 @@ class Tracking:
         self._suspect_outside(tree)
         self._touched = any(told is not Testimony.UNTOUCHED for told in testimony.values())
         self._refresh_data(tree, views)
+        for region in self.regions.values():
+            region.note_pins(outstanding=outstanding)
         self._arm_all(tree, views)
         return scanned
 
@@ -310,7 +317,8 @@ class Tracking:
 
     def has_pins(self, tree: Tree) -> bool:
         """Return whether the kernel may write for a process of the workload, which runs."""
-        return self._witness.pinned or holdings(tree.processes, ()).pinned
+        pinned = self._witness.pinned or holdings(tree.processes, ()).pinned
+        return pinned or bool(pins_outstanding())
 
     def note_calls(self, tree: Tree) -> None:
         """Note whether somebody outside is within a call that writes to the workload's memory.

@@ -96,6 +96,20 @@ def has_pinned(pid: int) -> bool:
     return bool(pinned[0])
 
 
+def pins_outstanding() -> bool | None:
+    """Return whether the kernel holds pages for anybody on this machine.
+
+    Their content may come past the page table. None where it cannot be told: only root may ask.
+    """
+    error = new_error()
+    pinned = ffi.new("bool *")
+    try:
+        check(lib.tm_pins_outstanding(pinned, error), error)
+    except NativeError:
+        return None
+    return bool(pinned[0])
+
+
 def may_pin(tid: int) -> bool:
     """Return whether a thread may hold pages pinned now, of which the content comes later.
 
