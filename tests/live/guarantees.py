@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from actors import (
+    AT_FDCWD,
     CLONE_A_THREAD,
     CLONE_PARENT,
     CLONE_UNTRACED,
@@ -917,6 +918,55 @@ def times_set_back(scene: Scene) -> Iterator[None]:
     scene.share("posix")
     yield
     scene.leader.ask("store_and_set_back", scene.handle, 5 * PAGE, 77)
+
+
+@case(
+    "a store by a descriptor that waits in a queue of fanotify(7), and leaves no trace",
+    descriptor_unless_touched,
+)
+def descriptor_of_an_event(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    scene.share("posix")
+    leader.close(scene.handle)
+    _require_root(scene)
+    events = leader.call("fanotify_init", 0, os.O_RDWR | os.O_NOATIME)
+    leader.call("fanotify_mark", events, 1, 0x20, AT_FDCWD, scene.path)  # FAN_MARK_ADD, FAN_OPEN
+    leader.close(leader.open(scene.path))
+    yield
+    leader.begin("call", "read", events, bytes(24), 24)
+    (descriptor,) = struct.unpack_from("<i", leader.end()[2][0], 16)
+    brief = leader.map(descriptor, PAGES)
+    leader.store(brief, 5)
+    leader.unmap(brief)
+    leader.close(descriptor)
+
+
+@case(
+    "a store through a file of an overlay, of which the region's file is a layer",
+    descriptor_unless_touched,
+)
+def overlay(scene: Scene) -> Iterator[None]:
+    leader = scene.leader
+    _require_root(scene)
+    leader.call("unshare", 0x20000)  # CLONE_NEWNS
+    leader.call("mount", "none", "/", 0, 0x44000, 0)  # private, with all below
+    leader.call("mount", "one", "/mnt", "tmpfs", 0, 0)
+    for name in ("lower", "upper", "work", "merged"):
+        leader.call("mkdirat", AT_FDCWD, f"/mnt/{name}", 0o700)
+    made = leader.file("/mnt/upper/x", PAGES)
+    scene.window = leader.map(made, PAGES)
+    leader.fill(scene.window)
+    leader.close(made)
+    layers = "lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work"
+    try:
+        leader.call("mount", "two", "/mnt/merged", "overlay", 0, layers)
+    except OSError:
+        pytest.skip("the kernel has no overlays")
+    other = leader.open("/mnt/merged/x")
+    view = leader.map(other, PAGES)
+    leader.close(other)
+    yield
+    leader.store(view, 5)
 
 
 @case("input into a buffer that a ring of io_uring provides bit by bit", settled("pinned"))
