@@ -17,6 +17,7 @@ from stage import AS_NOBODY, NOBODY, Stage
 from system import SLOWNESS
 from users import python_for_all
 
+from tidemark.keeper import pins
 from tidemark.keeper.vouching import SWITCH
 from tidemark.native.probe import probe_tracker
 
@@ -79,6 +80,8 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TIDEMARK_OWNER_PID", str(os.getpid()))
     # Whether the kernel testifies is nothing to leave to chance: most is tested without.
     monkeypatch.setenv(SWITCH, os.environ.get(SWITCH, "off"))
+    # What another test has pinned would make suspect what this one writes.
+    monkeypatch.setenv(pins.SWITCH, os.environ.get(pins.SWITCH, "off"))
     return mark
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from actors import Window
+from system import PAGE
+
+from tidemark.keeper import pins
 
 if TYPE_CHECKING:
     from actors import Actor
@@ -267,3 +270,28 @@ def test_a_store_into_a_process_that_stands_counts_for_the_next_epoch(verified: 
     with verified.epoch() as epoch:
         pass
     assert epoch.exact == {5}
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("root")
+def test_what_was_written_is_suspect_as_long_as_the_kernel_holds_pages_for_anybody(
+    verified: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is under way may be for any of them: of a closed ring, nothing else shows."""
+    monkeypatch.delenv(pins.SWITCH)
+    leader, window, _ = prepare(verified, "anonymous")
+    outsider = verified.program()
+    buffer = outsider.anonymous(1)
+    with verified.epoch() as epoch:
+        leader.store(window, 3)
+        outsider.ask("uring", buffer.address, PAGE)
+    assert epoch.exact == {3}
+    with verified.epoch() as epoch:
+        leader.store(window, 5)
+    assert (epoch.region.dirty, epoch.region.reasons) == ({5}, {"pinned": {3}})
+    with verified.epoch() as epoch:
+        outsider.ask("uring_close")
+    assert epoch.region.reasons == {"pinned": {3, 5}}
+    with verified.epoch() as epoch:
+        leader.store(window, 7)
+    assert epoch.exact == {7}

@@ -31,8 +31,17 @@ if TYPE_CHECKING:
     from results import Epoch
 
 
+ALONE = {"descriptor_in_a_socket", "descriptor_of_an_event"}
+"""What waits there may be of any file: others' files are suspect meanwhile."""
+
+PARAMETERS = [
+    pytest.param(case, id=case.name, marks=[pytest.mark.serial] if case.name in ALONE else [])
+    for case in CASES
+]
+
+
 @pytest.mark.parametrize("tracker", TRACKERS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PARAMETERS)
 def test_no_write_is_lost(bare_stage: Stage, case: Case, tracker: str) -> None:
     stage = bare_stage
     lacking = None if tracker == "content" else probe_tracker(tracker)
@@ -41,7 +50,7 @@ def test_no_write_is_lost(bare_stage: Stage, case: Case, tracker: str) -> None:
     go_through(stage, case, tracker, tracker)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PARAMETERS)
 def test_no_write_of_an_ordinary_user_is_lost(plain: Stage, case: Case) -> None:
     go_through(plain, case, "uffd-wp", USER)
 

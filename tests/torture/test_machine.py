@@ -51,6 +51,7 @@ def machine(program: Path, tracker: str) -> type[RuleBasedStateMachine]:
     return Machine
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("tracker", ["uffd-wp", "soft-dirty", "content"])
 def test_no_page_is_lost_in_small_cases(
     tmp_path_factory: pytest.TempPathFactory, tracker: str

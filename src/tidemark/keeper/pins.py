@@ -11,6 +11,7 @@ What shows of them:
 - contexts of io_setup(2), which are mapped;
 - VmPin of /proc/PID/status: pages that are accounted for (io_uring, RDMA, vfio), whoever holds
   the descriptor by now;
+- the kernel's counts of pages that it holds for anybody on the machine (root);
 - devices that may take memory of a process: GPUs, RDMA, vfio, KVM, and any other one that is not
   known to leave it alone; sockets of AF_XDP, which are mapped; buffers of DMA-BUF.
 """
@@ -22,7 +23,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from tidemark.native.library import NativeError
-from tidemark.native.process import has_pinned
+from tidemark.native.process import has_pinned, pins_outstanding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +47,15 @@ _HARMLESS_MISC = {130, 135, 183, 200, 223, 224, 227, 228, 229, 231, 235, 236, 23
 """Watchdog, clocks, random numbers, tun, uinput, tpm, fuse, autofs, device-mapper, loop-control."""
 
 _HARMLESS_NAMES = {"/dev/userfaultfd", "/dev/rfkill", "/dev/cuse"}
+
+
+SWITCH = "TIDEMARK_PINS"
+"""The environment variable that, set to ``off``, has nobody ask what is pinned on the machine."""
+
+
+def outstanding() -> bool:
+    """Return whether the kernel holds pages for anybody on this machine, as far as it tells us."""
+    return os.environ.get(SWITCH) != "off" and bool(pins_outstanding())
 
 
 def maps_holder(names: Iterable[str]) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidemark import proc
-from tidemark.keeper import suspicion
+from tidemark.keeper import pins, suspicion
 from tidemark.keeper.descriptors import holdings
 from tidemark.keeper.foreign import outside_writers
 from tidemark.keeper.grace import called_from_outside
@@ -35,7 +35,7 @@ from tidemark.keeper.witness import Testimony, Witness
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import NativeError, ProcessGoneError
 from tidemark.native.maps import shared_mappings
-from tidemark.native.process import changes_mappings, holds_locks, pins_outstanding, same_space
+from tidemark.native.process import changes_mappings, holds_locks, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Tracking:
             self._arm_all(tree, views)
             self._outside = self._find_outside(tree)
             self._active = True
-            if pins_outstanding():
+            if pins.outstanding():
                 for region in self.regions.values():
                     region.held = Bitmap(region.pages, [(0, region.pages)])
         for region in self.regions.values():
@@ -245,7 +245,7 @@ class Tracking:
 
         :param present: look into page tables, too, where the object itself tells what is in use
         """
-        outstanding = bool(pins_outstanding())  # before the marks are forgotten
+        outstanding = pins.outstanding()  # before the marks are forgotten
         views = self._view_all(tree)
         testimony = self._testimony(tree)
         for region in self.regions.values():
@@ -318,7 +318,7 @@ class Tracking:
     def has_pins(self, tree: Tree) -> bool:
         """Return whether the kernel may write for a process of the workload, which runs."""
         pinned = self._witness.pinned or holdings(tree.processes, ()).pinned
-        return pinned or bool(pins_outstanding())
+        return pinned or pins.outstanding()
 
     def note_calls(self, tree: Tree) -> None:
         """Note whether somebody outside is within a call that writes to the workload's memory.
