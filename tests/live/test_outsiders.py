@@ -59,6 +59,22 @@ def test_what_was_written_by_a_process_that_may_not_be_inspected_is_found(plain:
     stranger.exit()
 
 
+@pytest.mark.usefixtures("root")
+def test_what_a_process_outside_held_when_an_epoch_began_is_suspect(verified: Stage) -> None:
+    """It uses the descriptor and lets go of it: at the end nobody outside can write any more."""
+    leader, stranger = verified.start(), verified.program()
+    made = leader.memfd(PAGES)
+    leader.fill(leader.map(made, PAGES))
+    pidfd = stranger.call("pidfd_open", leader.pid, 0)
+    theirs = stranger.call("pidfd_getfd", pidfd, made, 0)
+    leader.close(made)
+    verified.baseline()
+    with verified.epoch() as epoch:
+        stranger.pwrite(theirs, 3)
+        stranger.close(theirs)
+    assert epoch.region.reasons.get("foreign") == set(range(PAGES))
+
+
 def test_what_a_process_outside_holds_at_the_end_of_an_epoch_is_suspect(verified: Stage) -> None:
     """A descriptor that lay in a socket when the epoch began is received and used, and held."""
     leader, stranger = verified.start(), verified.program()

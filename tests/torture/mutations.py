@@ -162,13 +162,13 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        "who is outside at the end of an epoch is ignored",
+        "who is outside at the end of an epoch, where the next begins, is forgotten",
         "src/tidemark/keeper/tracking.py",
-        "        for identity, reason in (*self._outside.items(), *now.items()):\n",
-        "        for identity, reason in self._outside.items():\n",
+        "        self._outside, self._seen_outside = now, None\n",
+        "        self._outside, self._seen_outside = {}, None\n",
         Test(
             f"{_LIVE}/test_outsiders.py::"
-            "test_what_a_process_outside_holds_at_the_end_of_an_epoch_is_suspect"
+            "test_what_a_process_outside_held_when_an_epoch_began_is_suspect"
         ),
     ),
     Mutation(
