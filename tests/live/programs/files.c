@@ -130,20 +130,29 @@ static long take(struct request *request)
 	return descriptor;
 }
 
+/* An abstract name of a Unix socket. */
+struct named {
+	sa_family_t family;
+	char name[108];
+};
+
+static socklen_t put_name(struct named *address, const char *name)
+{
+	size_t length = strlen(name);
+
+	address->family = AF_UNIX;
+	memcpy(address->name + 1, name, length);
+	return (socklen_t)(sizeof(sa_family_t) + 1 + length);
+}
+
 /* listen_at NAME: a socket with an abstract name, to which others can connect. */
 static long listen_at(struct request *request)
 {
-	struct {
-		sa_family_t family;
-		char name[108];
-	} address = {.family = AF_UNIX};
-	size_t length = strlen(request->words[1]);
+	struct named address = {0};
+	socklen_t length = put_name(&address, request->words[1]);
 	int made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	memcpy(address.name + 1, request->words[1], length);
-	length += sizeof(sa_family_t) + 1;
-	if (made < 0 || bind(made, (struct sockaddr *)&address, (socklen_t)length) < 0 ||
-	    listen(made, 4) < 0)
+	if (made < 0 || bind(made, (struct sockaddr *)&address, length) < 0 || listen(made, 4) < 0)
 		return -errno;
 	return made;
 }
@@ -151,16 +160,11 @@ static long listen_at(struct request *request)
 /* connect_to NAME: a connection, which nobody need accept. */
 static long connect_to(struct request *request)
 {
-	struct {
-		sa_family_t family;
-		char name[108];
-	} address = {.family = AF_UNIX};
-	size_t length = strlen(request->words[1]);
+	struct named address = {0};
+	socklen_t length = put_name(&address, request->words[1]);
 	int made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	memcpy(address.name + 1, request->words[1], length);
-	length += sizeof(sa_family_t) + 1;
-	if (made < 0 || connect(made, (struct sockaddr *)&address, (socklen_t)length) < 0)
+	if (made < 0 || connect(made, (struct sockaddr *)&address, length) < 0)
 		return -errno;
 	return made;
 }
