@@ -51,11 +51,13 @@ class Holdings:
     ``unseen`` are the numbers of the regions that one of them can write without anybody's being
     told of it. Where ``pinned``, the kernel or a device may write pages on behalf of one without
     looking at its page table (:mod:`pins`). Which pages these are is not told: what mapped them may
-    have been moved since, or taken away.
+    have been moved since, or taken away. Where descriptors are ``waiting`` in a socket, ``unseen``
+    are all files: they may be of any.
     """
 
     unseen: set[int] = field(default_factory=set)
     pinned: bool = False
+    waiting: bool = False
 
 
 def holdings(
@@ -152,6 +154,7 @@ class _Search:
         if self._all <= self.found.unseen:
             return
         if any(_holds_descriptors(tid, number) for tid, number in self._sockets):
+            self.found.waiting = True
             self.found.unseen |= self._all
 
 

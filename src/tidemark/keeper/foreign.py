@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from tidemark import proc
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tidemark.keeper.identify import Identifier
     from tidemark.keeper.objects import Identity
     from tidemark.keeper.region import Region
+
+_LOOKS, _PAUSE_SECONDS = 5, 0.002
 
 _KTHREADD = 2
 """The parent of the kernel's threads, which has no memory; elsewhere, a process like any other."""
@@ -46,10 +49,24 @@ def outside_writers(
                 if user and _may_be_opened(region, user):
                     found.setdefault(region.identity, suspicion.UNINSPECTED)
     if files:
-        unseen = holdings(others, regions).unseen
+        unseen = _look_at_files(others, regions)
         found |= {r.identity: suspicion.FOREIGN for r in regions if r.number in unseen}
         found |= dict.fromkeys(_behind_loops(files), suspicion.FOREIGN)
     return found
+
+
+def _look_at_files(others: Sequence[int], regions: Sequence[Region]) -> set[int]:
+    """Return which regions processes may write through descriptors.
+
+    What is on its way through a socket has arrived a moment later, as a rule.
+    """
+    found = holdings(others, regions)
+    for _ in range(_LOOKS):
+        if not found.waiting:
+            break
+        time.sleep(_PAUSE_SECONDS)
+        found = holdings(others, regions)
+    return found.unseen
 
 
 def _behind_loops(files: Sequence[Region]) -> list[Identity]:
