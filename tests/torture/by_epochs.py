@@ -61,7 +61,7 @@ class Judge:
         self._stage = stage
         self._tally = tally
         self._mapped = Mapped(only_shown=bool(stage.user))
-        self._cut = False  # while the workload stood in this epoch
+        self._cut = False  # or written, while the workload stood in this epoch
 
     def __enter__(self) -> Self:
         self._stage.before_dump = self._before_dump
@@ -71,7 +71,9 @@ class Judge:
         self._mapped.__exit__()
 
     def _before_dump(self) -> None:
-        self._cut = self.group.extras.cut()
+        extras = self.group.extras
+        # What is read asynchronously comes when it comes, though all stand.
+        self._cut = extras.cut() or extras.asynchronous
 
     @contextlib.contextmanager
     def epoch(self) -> Iterator[None]:
