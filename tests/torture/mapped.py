@@ -158,7 +158,8 @@ def unmatched(live: list[Object], saved: list[Content]) -> list[tuple[set[int], 
     # First those of which most is to be seen: little of one object may be like that of another.
     for each in sorted(live, key=lambda each: len(each.visible()), reverse=True):
         # Of a named object all may be saved, also where nothing that it holds is mapped.
-        alike = each.is_as if each.visible() else each.content.__eq__
+        named = each.shown is not None and not each.visible()
+        alike = each.content.__eq__ if named else each.is_as
         same = next((content for content in left if alike(content)), None)
         if same is not None:
             left.remove(same)
