@@ -128,7 +128,7 @@ def put_through(
         sys.stdout.write(f"\n{tally.line(setting.tracker, seed)}\n")
     assert tally.operations == count
     assert tally.lost == 0
-    assert tally.precision >= 0.95
+    assert tally.precision >= 0.9
 
 
 @pytest.mark.parametrize("seed", [1, FRESH], ids=["known", "fresh"])
