@@ -226,9 +226,6 @@ class Tracking:
             self._arm_all(tree, views)
             self._outside = self._find_outside(tree)
             self._active = True
-            if pins.outstanding():
-                for region in self.regions.values():
-                    region.held = Bitmap(region.pages, [(0, region.pages)])
         for region in self.regions.values():
             region.begin_epoch()
             region.suspect_held(suspicion.PINNED)
