@@ -104,7 +104,7 @@ class Judge:
             changed = oracle.changed(_content(before, number), content)
             carried = _carried(images, number)
             self._tally.pages += len(content)
-            # What the dump before has of what was cut meanwhile is not known: nor what changed since.
+            # What the dump before has of what was cut meanwhile is not known.
             self._tally.changed += 0 if self._after_cut else len(changed)
             self._tally.carried += 0 if self._after_cut else len(carried)
             if lost := changed - carried:
