@@ -6,13 +6,18 @@ import logging
 import math
 import os
 import select
-import shutil
 import signal
 import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-from tidemark.checkpoint.keepers import KEEPER_JSON, connect
+from tidemark.checkpoint.keepers import (
+    KEEPER_JSON,
+    connect,
+    end,
+    remove_work_directory,
+    work_directory,
+)
 from tidemark.errors import KeeperError
 from tidemark.files import read_json, write_json
 from tidemark.keeper.launch import launch
@@ -83,6 +88,7 @@ class Job:
         # Should its keeper be killed, the program is ours to wait for.
         adopt_orphans()
         try:
+            work_directory(directory)
             self._root = self._launch(workload)
         except BaseException:
             self.__exit__()
@@ -93,7 +99,7 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        remove_work_directory(self._directory)
 
     def _launch(self, workload: Workload) -> int:
         """Start the keeper, with our own standard streams for the program; return its pid."""
@@ -105,7 +111,11 @@ class Job:
         finally:
             for descriptor in streams:
                 os.close(descriptor)
-        write_json(self._directory / KEEPER_JSON, keeper)
+        try:
+            write_json(self._directory / KEEPER_JSON, keeper)
+        except BaseException:
+            end(keeper, stop=True)
+            raise
         return int(keeper["root"])
 
     def run(self, taker: Callable[[Client], Callable[[], object]], every: float | None) -> int:

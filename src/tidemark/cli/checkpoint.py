@@ -85,24 +85,22 @@ def _directory(client: Client) -> Path:
 
 
 def _take_all(client: Client, series: Series, arguments: Namespace, interrupts: Interrupts) -> None:
-    from tidemark.checkpoint.keep import keep_last
+    from tidemark.checkpoint.keep import keep_sound
     from tidemark.checkpoint.progress import Progress
     from tidemark.checkpoint.take import Taker
-    from tidemark.native.library import LackingError
 
     most = arguments.max_memory
     taker = Taker(client, series, half_of_free_memory() if most is None else most)
     many = arguments.count or (None if arguments.every else 1)
     for index in itertools.count():
         due = time.monotonic() + (arguments.every or 0.0)
-        with Progress(series.directory, sys.stderr) as progress:
+        with Progress(series.written, sys.stderr) as progress:
             taken = taker.take(progress.begin)
         _print(taken, as_json=arguments.json)
         if arguments.keep:
-            try:
-                keep_last(series, arguments.keep)
-            except LackingError as error:
-                log.warning("older checkpoints stay, since %s", error)
+            more = keep_sound(series, arguments.keep, lambda: taker.take(full=True))
+            if more is not None:
+                _print(more, as_json=arguments.json)
         interrupts.check()
         if many is not None and index + 1 >= many:
             return

@@ -103,13 +103,14 @@ def _run_command(arguments: Namespace) -> int:
 
 def _take(taker: Taker, series: Series, keep: int | None) -> None:
     """Take a checkpoint. What it fails of is told, and is no reason to end the program."""
-    from tidemark.checkpoint.keep import keep_last
+    from tidemark.checkpoint.keep import keep_sound
     from tidemark.cli.checkpoint import line_of
 
     try:
         with storage_errors(series.directory):
             log.info(line_of(taker.take()))
-            if keep:
-                keep_last(series, keep)
+            more = keep_sound(series, keep, lambda: taker.take(full=True)) if keep else None
+            if more is not None:
+                log.info(line_of(more))
     except TidemarkError as error:
         log.warning("no checkpoint: %s", error)
