@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PRIVATE = 0o600
 """The permissions of files that may hold memory: nobody but their owner reads them."""
 
+MODES = (PRIVATE, 0o640, 0o660)
+"""Permissions that files can be asked for: their owner's, or those of a group, too."""
+
 _PASSING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
 _OPEN = ("/", "proc", "self", "fd")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tidemark.directories import (
+    MODES,
     PRIVATE,
     directory_mode,
     is_ours,
@@ -193,10 +194,6 @@ class OwnDirectory:
         return StorageError(
             f"{self.path} cannot be {self.kind.sentence}: {why}; name a new or an empty directory"
         )
-
-
-MODES = (0o600, 0o640, 0o660)
-"""Permissions that a directory can be made for: its owner's, or those of a group, too."""
 
 
 def is_marked(path: Path) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemark.cli.quantities import count, seconds, shown_bytes, shown_seconds, size
+from tidemark.cli.quantities import count, permissions, seconds, shown_bytes, shown_seconds, size
 from tidemark.console import Interrupts
 from tidemark.files import SCHEMA
 from tidemark.unsaved import phrase_of
@@ -54,6 +54,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how much to copy at most; beyond, the process stands until all is written "
         "(half of what is free)",
     )
+    parser.add_argument(
+        "--mode",
+        type=permissions,
+        metavar="MODE",
+        help="permissions of its files: 600, or 640 or 660 to share them with the group of DIR "
+        "(600; as DIR was made with)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
@@ -70,7 +77,7 @@ def run(arguments: Namespace) -> int:
     with (
         Interrupts() as interrupts,
         connect(path) as client,
-        Series(arguments.to or _directory(client)) as series,
+        Series(arguments.to or _directory(client), arguments.mode) as series,
     ):
         _take_all(client, series, arguments, interrupts)
     return 0
