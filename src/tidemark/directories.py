@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PRIVATE = 0o600
 """The permissions of files that may hold memory: nobody but their owner reads them."""
 
+PUBLIC_DIRECTORY = 0o777
+
 MODES = (PRIVATE, 0o640, 0o660)
 """Permissions that files can be asked for: their owner's, or those of a group, too."""
 
@@ -107,6 +109,7 @@ def _enter(directory: int, name: str, make: int | None, made: list[Path] | None)
 def make_within(directory: int, name: str, mode: int, *, durable: bool = True) -> None:
     """Make a directory of ours with just these permissions, whatever the umask.
 
+    :param mode: the permissions; of PUBLIC_DIRECTORY the umask takes some
     :param durable: its name outlives a crash of the machine
     :raises OSError: when something has that name, or it cannot be made
     """
@@ -115,7 +118,8 @@ def make_within(directory: int, name: str, mode: int, *, durable: bool = True) -
     try:
         status = os.fstat(descriptor)
         wanted = mode | status.st_mode & stat.S_ISGID
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != wanted:
+        differs = stat.S_IMODE(status.st_mode) != wanted and mode != PUBLIC_DIRECTORY
+        if differs and status.st_uid == os.geteuid():
             Path(f"/proc/self/fd/{descriptor}").chmod(wanted)
     finally:
         os.close(descriptor)

@@ -9,7 +9,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidemark.directories import PRIVATE, directory_mode, is_ours, open_directory
+from tidemark.directories import PRIVATE, PUBLIC_DIRECTORY, directory_mode, is_ours, open_directory
 from tidemark.errors import StorageError, TidemarkError
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def write_bytes(path: Path, content: bytes, mode: int = PRIVATE, *, sync_name: b
     :param sync_name: make its name durable, too; else that is the caller's to do
     """
     with storage_errors(path):
-        directory = open_directory(path.parent, 0o777 if mode == PUBLIC else directory_mode(mode))
+        directory = open_directory(
+            path.parent, PUBLIC_DIRECTORY if mode == PUBLIC else directory_mode(mode)
+        )
         try:
             _replace(directory, path.name, content, mode)
             if sync_name:

@@ -26,7 +26,6 @@ from tidemark.native.process import adopt_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tidemark.keeper.client import Client
     from tidemark.workload import Workload
@@ -76,19 +75,18 @@ def _noted(*_: object) -> None:
 class Job:
     """The program of a batch job, kept; a context manager.
 
-    :param directory: where its keeper works; removed at the end
+    :param name: of the directory where its keeper works, which is removed at the end
     :raises TidemarkError: what the keeper could not do
     """
 
-    def __init__(self, workload: Workload, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, workload: Workload, name: str) -> None:
+        self._directory = work_directory(None, name)
         self._name = workload.name
         self._stack = ExitStack()
         self._signals = self._stack.enter_context(_Signals())
         # Should its keeper be killed, the program is ours to wait for.
         adopt_orphans()
         try:
-            work_directory(directory)
             self._root = self._launch(workload)
         except BaseException:
             self.__exit__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from tidemark.checkpoint.series import ForeignError
 from tidemark.errors import ImageError
 from tidemark.image.chain import open_images
 from tidemark.image.directory import open_image
@@ -29,17 +30,19 @@ class DamagedError(ImageError):
 
 
 def keep_last(series: Series, count: int) -> None:
-    """Remove all checkpoints but the last ``count``.
+    """Remove all checkpoints but the last ``count``, and those in which something foreign is.
 
     Those that stay and need one that goes are squashed before: they get what it held. Whenever
     this is broken off, each that stays can be restored, and the next time goes on from there. The
     files of those that go are spares for the checkpoints to come.
 
+    :raises ForeignError: when one that is to be squashed holds what is not ours; likewise
     :raises DamagedError: when one that is needed is damaged; then none is removed
     :raises StorageError: when there is no space to squash
     """
     numbers = series.numbers()
-    kept = numbers[-count:]
+    doomed = [number for number in numbers[:-count] if series.may_go(number)]
+    kept = [number for number in numbers if number not in doomed]
     staying = {series.image(number) for number in kept}
     with series.spares.renewed():
         for number in kept:
@@ -48,7 +51,7 @@ def keep_last(series: Series, count: int) -> None:
                     series.squash(number)
             except ImageError as error:
                 raise DamagedError(number, error) from error
-        for number in numbers[:-count]:
+        for number in doomed:
             series.remove(number)
 
 
@@ -69,7 +72,7 @@ def keep_sound(series: Series, count: int, take_in_full: Callable[[], Taken]) ->
     """
     try:
         keep_last(series, count)
-    except LackingError as error:
+    except (LackingError, ForeignError) as error:
         log.warning("older checkpoints stay, since %s", error)
     except DamagedError as error:
         log.warning("older checkpoints stay, since %s", error)

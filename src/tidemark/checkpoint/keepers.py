@@ -50,27 +50,37 @@ def _shared_base() -> str:
     return "/run" if os.getuid() == 0 and Path("/run").is_dir() else tempfile.gettempdir()
 
 
+def _unknown(_: Path, names: Sequence[str]) -> str | None:
+    """Return what a keeper does not leave; None where a former version's may have worked."""
+    return next((name for name in names if name not in _FILES), None)
+
+
 def _foreign(directory: Path, names: Sequence[str]) -> str | None:
-    """Return what keeps a directory from being one in which a former version's keeper worked."""
-    foreign = next((name for name in names if name not in _FILES), None)
-    if foreign is None and names:
+    """Return what keeps a directory from being one in which a former version's keeper worked.
+
+    That has left its `keeper.json`, or, once it was told to end, its log alone.
+    """
+    unknown = _unknown(directory, names)
+    if unknown is None and set(names) - {"keeper.log"}:
         try:
             read_json(directory / KEEPER_JSON)["socket"]
         except (TidemarkError, KeyError):
             return names[0]
-    return foreign
+    return unknown
 
 
-KEEPER = Kind("a keeper", "the directory of a keeper", _foreign)
-
-
-def work_directory(path: Path) -> Path:
+def work_directory(path: Path | None, name: str) -> Path:
     """Return the directory in which a keeper is to work, made or marked as ours.
 
+    :param path: where the user wants it; None: by its name, in the runtime directory
     :raises StorageError: when it holds what is not ours, or cannot be written
     """
-    with OwnDirectory(path, KEEPER):
-        return path
+    # In the runtime directory nobody else has ever made anything.
+    foreign = _unknown if path is None else _foreign
+    with OwnDirectory(
+        path or runtime_directory() / name, Kind("a keeper", "the directory of a keeper", foreign)
+    ) as own:
+        return own.path
 
 
 def remove_work_directory(path: Path) -> None:

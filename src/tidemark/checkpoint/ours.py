@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tidemark.errors import ImageError
@@ -24,6 +25,9 @@ _DIGITS = 6
 _UNFINISHED = re.compile(r"\.image\.(squashed|[0-9]+\.tmp)", re.ASCII)
 _LEFT = re.compile(r"\.lock|\.lock\.holder.*|\.spares|\.[0-9]+\.removed", re.ASCII)
 """What a former version left beside its checkpoints. It stays."""
+
+
+_LOCK_BYTES = 256
 
 
 def name_of(number: int) -> str:
@@ -95,7 +99,17 @@ def first_foreign(directory: Path, names: Sequence[str]) -> str | None:
             found = True
         elif os.path.lexists(directory / name / IMAGE):
             return name
-    return None if found or list(names) == [".lock"] else names[0] if names else None
+    return None if found or _is_former_lock(directory, names) else names[0] if names else None
+
+
+def _is_former_lock(directory: Path, names: Sequence[str]) -> bool:
+    """Return whether a lock is all that a former version has left: it was killed soon."""
+    lock = directory / ".lock"
+    if list(names) != [lock.name] or not _is(stat.S_ISREG, lock):
+        return False
+    with suppress(OSError):
+        return lock.read_bytes()[:_LOCK_BYTES].startswith(b"process ")
+    return False
 
 
 def _foreign_files(image: Path, manifest: Manifest | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ from tidemark.checkpoint.ours import (
     number_of,
 )
 from tidemark.directories import directory_mode, make_within
+from tidemark.errors import StorageError
 from tidemark.files import storage_errors
 from tidemark.image.spares import Spares
 from tidemark.image.squash import squash
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = Kind("checkpoints", "a directory of checkpoints", first_foreign)
 
 _STAGED = "new"
+
+
+class ForeignError(StorageError):
+    """Something that is not ours is in the way."""
 
 
 class Series:
@@ -88,8 +93,10 @@ class Series:
 
     def next_number(self) -> int:
         """Return the number of the next checkpoint, whose name is free."""
-        found = self._numbered()
-        number = max((each for each in found if self._has_image(each)), default=-1) + 1
+        # The last one is looked for first: to tell one of ours, its manifest is read.
+        descending = sorted(self._numbered(), reverse=True)
+        last = (each for each in descending if self._is_ours(each) or self._was_moved(each))
+        number = next(last, -1) + 1
         while os.path.lexists(self._at(number)):
             number += 1
         return number
@@ -135,36 +142,45 @@ class Series:
     def squash(self, number: int) -> None:
         """Have a checkpoint hold what its parents hold, and need them no more.
 
+        :raises ForeignError: when its image holds what is not ours, which would go with the old one
         :raises TidemarkError: as :func:`tidemark.image.squash.squash`
         """
+        foreign = self._foreign_in(number)
+        if foreign is not None and foreign.startswith(f"{IMAGE}/"):
+            raise ForeignError(self._told(number, foreign))
         beside = self._own.within / f"squashed-{number}"
         squash(self.image(number), beside, self.spares, mode=self.mode, home=self._at(number))
 
     # Removing one
 
-    def remove(self, number: int) -> bool:
-        """Remove a checkpoint, and return whether it is gone: with what is foreign in it, it stays.
+    def may_go(self, number: int) -> bool:
+        """Return whether a checkpoint holds nothing but what we have written."""
+        foreign = self._foreign_in(number)
+        if foreign is not None:
+            log.warning("%s stays, since %s", name_of(number), self._told(number, foreign))
+        return foreign is None
+
+    def _foreign_in(self, number: int) -> str | None:
+        with storage_errors(self.path(number)):
+            return foreign_in(self._at(number))
+
+    def _told(self, number: int, foreign: str) -> str:
+        return f"{self.path(number)} holds what is not Tidemark's ({foreign}); move that away"
+
+    def remove(self, number: int) -> None:
+        """Remove a checkpoint that :meth:`may_go`.
 
         It gets another name first, so that no half of it is seen.
         """
         doomed = self._own.within / f"removed-{number}"
         with storage_errors(self.path(number)):
-            foreign = foreign_in(self._at(number))
-            if foreign is not None:
-                log.warning(
-                    "%s stays, since it holds what is not Tidemark's (%s); move that away",
-                    self.path(number),
-                    foreign,
-                )
-                return False
             meant = _identity(self._at(number))
             self._take_in(name_of(number), doomed.name)
-            if _identity(doomed) != meant:
+            if _identity(doomed) != meant:  # somebody was quicker, and this is his
                 self._give_back(doomed.name, name_of(number))
-                return False
+                return
             self.spares.collect(doomed / IMAGE)
             shutil.rmtree(doomed)
-        return True
 
     def _take_in(self, name: str, within: str) -> None:
         own = self._own
@@ -184,9 +200,10 @@ class Series:
             if number is not None:
                 yield number
 
-    def _has_image(self, number: int) -> bool:
-        """Return whether a name leads to an image, be it by a link to where that was moved."""
-        return (self._at(number) / IMAGE).is_dir()
+    def _was_moved(self, number: int) -> bool:
+        """Return whether a link leads to where a checkpoint was moved."""
+        path = self._at(number)
+        return path.is_symlink() and is_one(path.resolve(), number)
 
     def _is_ours(self, number: int) -> bool:
         path = self._at(number)

@@ -57,7 +57,6 @@ def run(arguments: Namespace) -> int:
     from tidemark.checkpoint.keepers import (
         KEEPER_JSON,
         end,
-        runtime_directory,
         status_of,
         work_directory,
     )
@@ -65,7 +64,7 @@ def run(arguments: Namespace) -> int:
     from tidemark.keeper.main import CHECKPOINTS
 
     workload = _workload(arguments)
-    directory = work_directory(arguments.directory or runtime_directory() / workload.name)
+    directory = work_directory(arguments.directory, workload.name)
     _check_free(directory / KEEPER_JSON)
     keeper = launch(workload.to_json(), directory, CHECKPOINTS)
     try:

@@ -85,7 +85,6 @@ def _run_workflow(arguments: Namespace) -> NoReturn:
 
 def _run_command(arguments: Namespace) -> int:
     from tidemark.checkpoint.job import Job
-    from tidemark.checkpoint.keepers import runtime_directory
     from tidemark.checkpoint.series import Series
     from tidemark.checkpoint.take import Taker
     from tidemark.cli.checkpoint import half_of_free_memory
@@ -94,9 +93,9 @@ def _run_command(arguments: Namespace) -> int:
     if not arguments.words:
         raise TidemarkError("there is no command to run; write it after --")
     workload = program_of(arguments.words, "auto")
-    directory = runtime_directory() / f"{workload.name}-{os.getpid()}"
+    name = f"{workload.name}-{os.getpid()}"
     most = arguments.max_memory or half_of_free_memory()
-    with Series(arguments.to, arguments.mode) as series, Job(workload, directory) as job:
+    with Series(arguments.to, arguments.mode) as series, Job(workload, name) as job:
 
         def taker(client: Client) -> Callable[[], None]:
             one = Taker(client, series, most)
