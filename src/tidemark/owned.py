@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from tidemark.directories import (
     MODES,
     PRIVATE,
+    PUBLIC_DIRECTORY,
     directory_mode,
     is_ours,
     make_within,
@@ -39,12 +40,13 @@ class Kind:
 
     ``foreign``: gives, of a directory without a mark, the first entry that keeps it from being
     taken for one of a former version, which left no mark; None if it is one. Empty ones are no
-    question.
+    question. ``public``: others may look in as far as the umask allows, for there are reports.
     """
 
     word: str
     sentence: str
     foreign: Callable[[Path, Sequence[str]], str | None]
+    public: bool = False
 
 
 class OwnDirectory:
@@ -62,7 +64,8 @@ class OwnDirectory:
         self.kind = kind
         self._asked = mode
         with storage_errors(path):
-            self.descriptor = open_directory(path, directory_mode(mode or PRIVATE))
+            made = PUBLIC_DIRECTORY if kind.public else directory_mode(mode or PRIVATE)
+            self.descriptor = open_directory(path, made)
             try:
                 self.at = Path(f"/proc/self/fd/{self.descriptor}")
                 self.path = self.at.readlink()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tidemark
 from tidemark.console import complain, guard
 from tidemark.errors import StorageError, TidemarkError
-from tidemark.files import read_json, write_bytes, write_json
+from tidemark.files import PUBLIC, read_json, write_bytes, write_json
 from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
@@ -124,7 +124,7 @@ def open_results(results: Path, runs: Sequence[tuple[str, int]]) -> None:
 
     _or_exit(lambda: _hold(results))
     forget_failures(results, runs)
-    _or_exit(lambda: write_json(results / RUNS_FILE, {"runs": list(runs)}))
+    _or_exit(lambda: write_json(results / RUNS_FILE, {"runs": list(runs)}, PUBLIC))
 
 
 def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any) -> None:
@@ -192,7 +192,7 @@ def _foreign(directory: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-RESULTS = Kind("results", "the results", _foreign)
+RESULTS = Kind("results", "the results", _foreign, public=True)
 
 
 def _hold(results: Path) -> None:
