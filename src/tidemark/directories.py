@@ -118,14 +118,30 @@ def make_within(directory: int, name: str, mode: int, *, durable: bool = True) -
     try:
         status = os.fstat(descriptor)
         wanted = mode | status.st_mode & stat.S_ISGID
-        differs = stat.S_IMODE(status.st_mode) != wanted and mode != PUBLIC_DIRECTORY
-        if differs and status.st_uid == os.geteuid():
-            Path(f"/proc/self/fd/{descriptor}").chmod(wanted)
+        if mode != PUBLIC_DIRECTORY and status.st_uid == os.geteuid():
+            set_mode(descriptor, wanted)
     finally:
         os.close(descriptor)
     if durable:
         with suppress(PermissionError):  # one may write there, and not read: it cannot be synced
             sync_at(directory)
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Give an open file or directory these permissions, if it has others.
+
+    :raises StorageError: when its file system keeps none
+    """
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) == mode:
+        return
+    path = Path(f"/proc/self/fd/{descriptor}")  # for one that is open by its path alone
+    with suppress(PermissionError, NotImplementedError):
+        path.chmod(mode)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) & ~mode:
+        raise StorageError(
+            f"{path.readlink()} can be read by others, and its file system does not let that be "
+            "changed; use another one, since what is written holds memory"
+        )
 
 
 def sync_at(directory: int) -> None:

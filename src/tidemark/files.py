@@ -9,7 +9,14 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidemark.directories import PRIVATE, PUBLIC_DIRECTORY, directory_mode, is_ours, open_directory
+from tidemark.directories import (
+    PRIVATE,
+    PUBLIC_DIRECTORY,
+    directory_mode,
+    is_ours,
+    open_directory,
+    set_mode,
+)
 from tidemark.errors import StorageError, TidemarkError
 
 if TYPE_CHECKING:
@@ -99,7 +106,7 @@ def open_new(path: Path | str, mode: int = PRIVATE, directory: int | None = None
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, mode, dir_fd=directory)
     if mode != PUBLIC:
-        os.fchmod(descriptor, mode)
+        set_mode(descriptor, mode)
     return os.fdopen(descriptor, "w+b")
 
 
@@ -134,8 +141,7 @@ def _take_over(descriptor: int, directory: int, path: Path) -> None:
     status = os.fstat(descriptor)
     if not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_ours(status, directory)):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    if stat.S_IMODE(status.st_mode) != PRIVATE:
-        os.fchmod(descriptor, PRIVATE)
+    set_mode(descriptor, PRIVATE)
 
 
 def dump_json(value: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from tidemark.directories import set_mode
 from tidemark.errors import BusyError, StorageError
 from tidemark.files import storage_errors
 
@@ -57,8 +58,8 @@ class Lock:
         if not stat.S_ISREG(status.st_mode) or not self._directory.trusts(status):
             os.close(descriptor)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
-            os.fchmod(descriptor, mode)
+        if status.st_uid == os.geteuid():
+            set_mode(descriptor, mode)
         return descriptor
 
     def _take(self) -> None:

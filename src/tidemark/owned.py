@@ -7,6 +7,7 @@ written, what is being removed. What stands beside it is known by its content, n
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ MARK = ".tidemark"
 MARK_JSON = "directory.json"
 _TOLERATED = {".gitkeep", ".gitignore"}
 """What keeps an empty directory in a repository."""
+_LOST = "lost+found"
+"""What mkfs(8) makes in the first directory of a file system."""
+_UNFINISHED = re.compile(rf"\.{re.escape(MARK_JSON)}\.[0-9a-f]+\.tmp", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,15 @@ class OwnDirectory:
 
         :raises StorageError: when it is not ours
         """
-        try:
+        with suppress(FileNotFoundError):
             found = self._open_private()
-        except FileNotFoundError:
-            found = -1
-        if found >= 0 and any(Path(f"/proc/self/fd/{found}").iterdir()):
-            return found
-        if found >= 0:  # whoever has made it was killed before he said what for
+            within = [path.name for path in Path(f"/proc/self/fd/{found}").iterdir()]
+            if MARK_JSON in within:
+                return found
             os.close(found)
+            if not all(_UNFINISHED.fullmatch(name) for name in within):
+                raise self._refuse(f"its {MARK} is not one of Tidemark's")
+            # Whoever has made it was killed before he said what for.
         self._check_unmarked()
         with suppress(FileExistsError):
             make_within(self.descriptor, MARK, directory_mode(self._asked or PRIVATE))
@@ -168,6 +173,8 @@ class OwnDirectory:
 
     def _check_unmarked(self) -> None:
         names = sorted({path.name for path in self.at.iterdir()} - _TOLERATED - {MARK})
+        if _LOST in names and _is_roots(self.at / _LOST):
+            names.remove(_LOST)
         foreign = self.kind.foreign(self.at, names)
         if names and foreign is not None:
             raise self._refuse(f"it holds what is not Tidemark's ({foreign})")
@@ -209,3 +216,8 @@ def _mode_of(path: Path) -> int:
         return path.lstat().st_mode
     except OSError:
         return 0
+
+
+def _is_roots(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == 0

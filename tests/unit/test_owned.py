@@ -123,6 +123,27 @@ def test_a_mark_without_a_word_vouches_for_nothing(tmp_path: Path) -> None:
         OwnDirectory(tmp_path, KIND)
 
 
+def test_a_directory_of_that_name_with_something_else_in_it_is_no_mark(tmp_path: Path) -> None:
+    (tmp_path / ".tidemark").mkdir(mode=0o700)
+    (tmp_path / ".tidemark" / "thesis").write_text("precious")
+    with pytest.raises(StorageError, match=r"its \.tidemark is not one of Tidemark's"):
+        OwnDirectory(tmp_path, KIND)
+    assert [path.name for path in (tmp_path / ".tidemark").iterdir()] == ["thesis"]
+
+
+@as_root
+def test_what_mkfs_makes_is_nothing_foreign_unless_somebody_else_has_made_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "lost+found").mkdir(mode=0o700)
+    (tmp_path / ".gitkeep").touch()
+    os.chown(tmp_path / "lost+found", STRANGER, STRANGER)
+    with pytest.raises(StorageError, match=r"not Tidemark's \(lost\+found\)"):
+        OwnDirectory(tmp_path, KIND)
+    os.chown(tmp_path / "lost+found", 0, 0)
+    OwnDirectory(tmp_path, KIND).close()
+
+
 def test_a_directory_that_is_moved_away_is_told(tmp_path: Path) -> None:
     with OwnDirectory(tmp_path / "here", KIND) as own:
         own.check_place()

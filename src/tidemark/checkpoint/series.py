@@ -75,7 +75,7 @@ class Series:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.spares.clear()
+        self._clean()
         self._lock.release()
         self._own.close()
 

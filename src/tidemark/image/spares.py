@@ -15,7 +15,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from tidemark.directories import PRIVATE, directory_mode, make_directory
+from tidemark.directories import PRIVATE, directory_mode, make_directory, set_mode
 from tidemark.image.names import PAGES
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Spares:
                 descriptor = _open_alone(path)
                 if descriptor is not None:
                     file = os.fdopen(descriptor, "r+b")
-                    os.fchmod(descriptor, self._mode)
+                    set_mode(descriptor, self._mode)
                     os.ftruncate(descriptor, min(held, size))
                     path.rename(target)
                     return file

@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-from tidemark.directories import PRIVATE, directory_mode, open_directory
+from tidemark.directories import PRIVATE, directory_mode, open_directory, set_mode
 from tidemark.errors import StorageError
 from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
@@ -99,7 +99,7 @@ class _Files:
         descriptor, temporary = self._create(name)
         self._added[name] = descriptor, temporary
         self._stack.callback(os.close, descriptor)
-        os.fchmod(descriptor, self._mode)
+        set_mode(descriptor, self._mode)
         return descriptor
 
     def _create(self, name: str) -> tuple[int, str | None]:

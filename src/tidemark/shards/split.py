@@ -55,7 +55,7 @@ def split(configfile: Path, count: int, target: Path) -> list[Shard]:
 
 def _publish(shards: Sequence[Shard], texts: Sequence[bytes], target: Path) -> None:
     """Write all of it beside ``target``, and rename it there: all shards exist, or none."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    beside = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
     try:
         for shard, text in zip(shards, texts, strict=True):
             made = replace(shard, directory=beside / shard.directory.name)
