@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemark.files import read_json, write_bytes, write_json
+from tidemark.files import PUBLIC, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,10 +157,11 @@ def main() -> None:
     lacking = [raw for raw in found if not raw["samples"]]
     verdicts = sorted(chain.from_iterable(map(verdicts_of, measured)), key=lambda v: v.row)
     load = min(raw["load"][0][0] for raw in found), max(raw["load"][1][0] for raw in found)
-    write_bytes(where, page(verdicts, lacking, found[0]["machine"], load).encode())
-    write_bytes(picture, plot(verdicts).encode())
-    write_json(summary, {"verdicts": [asdict(v) | {"verdict": v.word} for v in verdicts]})
-    write_bytes(lines, ("\n".join(map(line, verdicts)) + "\n").encode())
+    write_bytes(where, page(verdicts, lacking, found[0]["machine"], load).encode(), PUBLIC)
+    write_bytes(picture, plot(verdicts).encode(), PUBLIC)
+    rows = [asdict(verdict) | {"verdict": verdict.word} for verdict in verdicts]
+    write_json(summary, {"verdicts": rows}, PUBLIC)
+    write_bytes(lines, ("\n".join(map(line, verdicts)) + "\n").encode(), PUBLIC)
 
 
 if __name__ == "__main__":

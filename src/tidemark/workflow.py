@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tidemark
 from tidemark.console import complain, guard
-from tidemark.errors import StorageError
-from tidemark.files import write_bytes, write_json
+from tidemark.errors import StorageError, TidemarkError
+from tidemark.files import PUBLIC, read_json, write_bytes, write_json
 from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.locks import Held, Lock, held
+from tidemark.owned import Kind, OwnDirectory, is_marked
 from tidemark.steps import forkserver
 from tidemark.steps.forkserver import NAME_VARIABLE, SCRIPTS_VARIABLE
 
@@ -123,7 +124,7 @@ def open_results(results: Path, runs: Sequence[tuple[str, int]]) -> None:
 
     _or_exit(lambda: _hold(results))
     forget_failures(results, runs)
-    _or_exit(lambda: write_json(results / RUNS_FILE, {"runs": list(runs)}))
+    _or_exit(lambda: write_json(results / RUNS_FILE, {"runs": list(runs)}, PUBLIC))
 
 
 def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any) -> None:
@@ -178,10 +179,25 @@ def check_cluster(config: Config, workflow: Any) -> None:
 _LOCKS: list[Lock] = []
 """What this process holds until it ends."""
 
+_LEFT = {".lock", RUN_FILE, "benchmarks"}
+"""What may stand in results that have no mark: of a former version, or of `make bench`."""
+
+
+def _foreign(directory: Path, names: Sequence[str]) -> str | None:
+    """Return what keeps a directory from being the results of a former version, without a mark."""
+    try:
+        read_json(directory / RUNS_FILE)["runs"]
+    except (TidemarkError, KeyError):
+        return next((name for name in names if name not in _LEFT), None)
+    return None
+
+
+RESULTS = Kind("results", "the results", _foreign, public=True)
+
 
 def _hold(results: Path) -> None:
     lock = held(
-        results,
+        OwnDirectory(results, RESULTS),
         lambda who: (
             f"another run ({who}) works on {results}; wait for it, or set `results` to "
             "another directory"
@@ -222,8 +238,8 @@ def prepare_results(results: Path) -> None:
     """
     _or_exit(lambda: _verify_directory(results))
     with suppress(Held, StorageError):
-        if results.exists():
-            with Lock(results):
+        if is_marked(results) or (results / RUNS_FILE).is_file():
+            with OwnDirectory(results, RESULTS) as own, Lock(own):
                 _remove_stale(results)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from system import PATIENCE
@@ -86,8 +87,8 @@ class Kept:
 
     def restored(self, image: Path) -> list[bytes]:
         """Return the content of each region of an image."""
-        target = self.stage.directory / "restored"
-        return sorted(path.read_bytes() for path in restore_files(image, target))
+        with TemporaryDirectory(dir=self.stage.directory) as target:
+            return sorted(path.read_bytes() for path in restore_files(image, Path(target)))
 
     def manifest(self, number: int) -> dict[str, Any]:
         """Return what the manifest of a checkpoint says of its one region."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING
 
 import pytest
@@ -69,10 +70,10 @@ class Jobs:
 
     def counted(self, number: int) -> int:
         """Return what the counter had counted to at a checkpoint."""
-        target = self.directory / f"restored-{number}"
-        restore_files(self.checkpoints / f"{number:06d}" / "image", target)
-        (file,) = (path for path in target.iterdir() if path.stat().st_size == 1 << 20)
-        return int.from_bytes(file.read_bytes()[:8], "little")
+        with TemporaryDirectory(dir=self.directory) as target:
+            files = restore_files(self.checkpoints / f"{number:06d}" / "image", Path(target))
+            (file,) = (path for path in files if path.stat().st_size == 1 << 20)
+            return int.from_bytes(file.read_bytes()[:8], "little")
 
     def taken(self, count: int) -> None:
         """Wait until there are ``count`` checkpoints."""

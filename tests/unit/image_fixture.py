@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark.directories import PRIVATE
 from tidemark.image.chain import Chain
 from tidemark.image.manifest import Account
 from tidemark.image.writer import RegionDump, write_image
@@ -68,12 +69,15 @@ class Content:
     length: int = 16
 
 
-def write(
+def write(  # noqa: PLR0913 - what the product's own takes
     target: Path,
     regions: Mapping[int, Content],
     parent: Path | None = None,
     epoch: int = 0,
+    *,
     spares: Spares | None = None,
+    mode: int = PRIVATE,
+    becomes: Path | None = None,
 ) -> Manifest:
     """Write an image of ``regions`` by number."""
     descriptors: list[int] = []
@@ -87,6 +91,8 @@ def write(
                 tracker="uffd-wp",
                 parent=chain,
                 spares=spares,
+                mode=mode,
+                becomes=becomes,
             )
     finally:
         for descriptor in descriptors:

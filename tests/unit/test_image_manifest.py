@@ -164,7 +164,7 @@ def test_a_squashed_image_still_tells_what_is_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "e1" / "manifest.json"
     manifest, _ = load_manifest(path)
     path.write_bytes(dump_manifest(replace(manifest, unsaved=UNSAVED)))
-    squash(path.parent)
+    squash(path.parent, tmp_path / "squashed")
     assert load_manifest(path)[0].unsaved == UNSAVED
 
 
@@ -197,6 +197,8 @@ def test_a_page_map_that_says_other_than_the_manifest_is_refused(
     region = replace(manifest.regions[0], **changes)  # type: ignore[arg-type]
     names = {"inventory.img", f"pagemap-shmem-{region.shmid}.img", f"pages-{region.shmid}.img"}
     files = {name: manifest.files[name.replace("-2", "-1")] for name in names}
+    pagemap = f"pagemap-shmem-{region.shmid}.img"
+    files[pagemap] = file_record(path.with_name(pagemap))
     path.write_bytes(dump_manifest(replace(manifest, regions=(region,), files=files)))
     with Chain(path.parent) as chain, pytest.raises(ImageError, match=words):
         chain.region(region.shmid)
@@ -208,6 +210,9 @@ def test_a_page_map_that_names_the_content_of_another_region_is_refused(path: Pa
     assert content[12:14] == b"\x08\x02"
     content[13] = 1
     other.write_bytes(content)
+    manifest, _ = load_manifest(path)
+    files = {**manifest.files, other.name: file_record(other)}
+    path.write_bytes(dump_manifest(replace(manifest, files=files)))
     with (
         Chain(path.parent) as chain,
         pytest.raises(

@@ -1,65 +1,74 @@
-"""Directories that are held against others, with the file system's locks and without."""
+"""Directories that are held against others: by a lock that no stranger can reach."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tidemark.locks import Held, Lock, claim
+from tidemark.errors import StorageError
+from tidemark.locks import Held, Lock
+from tidemark.owned import Kind, OwnDirectory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 US = f"process {os.getpid()} on {platform.node()}"
+KIND = Kind("tests", "the directory of a test", lambda _, names: next(iter(names), None))
+
+
+def own(path: Path) -> OwnDirectory:
+    return OwnDirectory(path, KIND)
 
 
 def test_a_lock_names_its_holder_and_is_given_back(tmp_path: Path) -> None:
-    with Lock(tmp_path / "held"), pytest.raises(Held, match=US):
-        Lock(tmp_path / "held")
-    Lock(tmp_path / "held").release()
+    with Lock(own(tmp_path / "held")), pytest.raises(Held, match=US):
+        Lock(own(tmp_path / "held"))
+    Lock(own(tmp_path / "held")).release()
 
 
 def test_a_lock_is_gone_with_its_holder(tmp_path: Path) -> None:
-    program = f"from pathlib import Path; import os, tidemark.locks as locks\n\
-lock = locks.Lock(Path({str(tmp_path)!r})); os.kill(os.getpid(), 9)"
+    program = f"""
+import os
+from pathlib import Path
+from tidemark.locks import Lock
+from tidemark.owned import Kind, OwnDirectory
+kind = Kind("tests", "the directory of a test", lambda _, names: next(iter(names), None))
+lock = Lock(OwnDirectory(Path({str(tmp_path)!r}), kind))
+os.kill(os.getpid(), 9)
+"""
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
-    Lock(tmp_path).release()
+    Lock(own(tmp_path)).release()
 
 
-def test_a_claim_is_made_once(tmp_path: Path) -> None:
-    path = claim(tmp_path / "claim")
-    with pytest.raises(Held, match=US):
-        claim(path)
-    assert [path] == list(tmp_path.iterdir())
-    path.unlink()
-    assert claim(path) == path
+def test_nobody_else_can_open_a_lock_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        directory = own(tmp_path / "held")
+        with Lock(directory):
+            mark = tmp_path / "held" / ".tidemark"
+            assert stat.S_IMODE(mark.stat().st_mode) == 0o700
+            assert stat.S_IMODE((mark / "lock").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
 
 
-def test_the_claim_of_a_process_that_has_ended_is_taken_over(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
-    maker = multiprocessing.get_context("spawn").Process(target=claim, args=(path,))
-    maker.start()
-    maker.join()
-    assert path.exists()
-    assert claim(path) == path
-    with pytest.raises(Held, match=US):
-        claim(path)
-
-
-def test_the_claim_of_another_machine_stands_and_the_remedy_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
-    path.write_text("process 1 on elsewhere\n1 1 elsewhere\n")
-    with pytest.raises(Held, match=f"process 1 on elsewhere; if that is gone, remove {path}"):
-        claim(path)
-
-
-def test_what_is_no_claim_stands_too(tmp_path: Path) -> None:
-    (tmp_path / "claim").write_text("")
-    with pytest.raises(Held, match="if that is gone, remove"):
-        claim(tmp_path / "claim")
+@pytest.mark.parametrize("what", ["link", "fifo", "directory"])
+def test_what_is_no_file_is_not_taken_for_a_lock(tmp_path: Path, what: str) -> None:
+    directory = own(tmp_path / "held")
+    lock, victim = tmp_path / "held" / ".tidemark" / "lock", tmp_path / "victim"
+    victim.write_text("precious")
+    if what == "link":
+        lock.symlink_to(victim)
+    elif what == "fifo":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
+    with pytest.raises(StorageError, match="cannot write"):
+        Lock(directory)
+    assert victim.read_text() == "precious"

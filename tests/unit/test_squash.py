@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES = 16
+MARKS = ["directory.json", "lock"]
+"""What is always within the mark of a series."""
 
 
 def content(image: Path) -> dict[int, bytes]:
@@ -53,7 +55,7 @@ def check_series(series: Series, number: int) -> None:
 def test_a_squashed_image_has_the_same_content_and_no_parents(tmp_path: Path) -> None:
     *_, newest = small_chain(tmp_path)
     before = content(newest)
-    squash(newest)
+    squash(newest, tmp_path / "squashed")
     assert content(newest) == before
     assert len(open_images(newest)) == 1
     with Chain(newest) as chain:
@@ -68,7 +70,7 @@ def test_a_squashed_image_has_the_same_content_and_no_parents(tmp_path: Path) ->
 def test_a_child_takes_the_squashed_image_for_its_parent(tmp_path: Path) -> None:
     oldest, middle, newest = small_chain(tmp_path)
     before = content(newest)
-    squash(middle)
+    squash(middle, tmp_path / "squashed")
     shutil.rmtree(oldest)
     assert content(newest) == before
     assert len(open_images(newest)) == 2
@@ -76,7 +78,7 @@ def test_a_child_takes_the_squashed_image_for_its_parent(tmp_path: Path) -> None
 
 def test_a_child_of_a_squashed_image_takes_no_other_for_its_parent(tmp_path: Path) -> None:
     *_, middle, newest = small_chain(tmp_path)
-    squash(middle)
+    squash(middle, tmp_path / "squashed")
     shutil.rmtree(middle)
     write(middle, {1: Content({0: 1}), 2: Content({3: 2})})
     with pytest.raises(ImageError, match="is not the parent that"):
@@ -88,7 +90,7 @@ def test_a_damaged_parent_is_not_squashed_into_what_looks_sound(tmp_path: Path) 
     pages = oldest / "pages-1.img"
     pages.write_bytes(b"\x00" + pages.read_bytes()[1:])
     with pytest.raises(ImageError, match="is damaged"):
-        squash(middle)
+        squash(middle, tmp_path / "squashed")
     assert [path.name for path in middle.parent.iterdir()] == ["image"]
 
 
@@ -103,7 +105,7 @@ def test_a_squash_that_is_broken_off_leaves_the_chain_as_it_was(
 
     monkeypatch.setattr(squashing, "exchange", refuse)
     with pytest.raises(LackingError):
-        squash(middle)
+        squash(middle, tmp_path / "squashed")
     assert content(newest) == before
     assert [path.name for path in middle.parent.iterdir()] == ["image"]
 
@@ -129,26 +131,25 @@ def test_checkpoints_that_branch_off_are_kept_each_with_what_it_needs(tmp_path: 
 
 def test_what_a_killed_squash_left_is_removed_and_the_next_goes_on(tmp_path: Path) -> None:
     with series_of(tmp_path, 4) as series:
-        squash(series.image(2))
-        series.image(2).with_name(".image.squashed").mkdir()
-        (tmp_path / ".0.removed").mkdir()
+        series.squash(2)
+        (tmp_path / ".tidemark" / "squashed-2").mkdir()
+        (tmp_path / ".tidemark" / "removed-0").mkdir()
     with Series(tmp_path) as series:
         keep_last(series, 2)
         assert series.numbers() == [2, 3]
         check_series(series, 3)
-    assert [path.name for path in tmp_path.rglob(".*")] == [".lock"]
+    assert sorted(path.name for path in (tmp_path / ".tidemark").iterdir()) == MARKS
 
 
 def test_what_a_killed_writer_left_is_no_checkpoint_and_is_removed(tmp_path: Path) -> None:
-    with series_of(tmp_path, 2):
-        pass
-    left = tmp_path / "000002"
-    (left / ".image.1234.tmp").mkdir(parents=True)
-    (left / "layout.json").write_text("{}")
+    with series_of(tmp_path, 2) as series:
+        left = series.stage()
+        (left / ".image.1234.tmp").mkdir()
+        (left / "layout.json").write_text("{}")
     with Series(tmp_path) as series:
         assert series.numbers() == [0, 1]
         assert series.next_number() == 2
-    assert not left.exists()
+    assert sorted(path.name for path in (tmp_path / ".tidemark").iterdir()) == MARKS
 
 
 def test_checkpoints_are_written_over_the_files_of_those_that_went(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_checkpoints_are_written_over_the_files_of_those_that_went(tmp_path: Pat
         with taken:
             assert os.fstat(taken.fileno()).st_ino == before
             assert os.fstat(taken.fileno()).st_size == size
-    assert not (tmp_path / ".spares").exists()
+    assert not (tmp_path / ".tidemark" / "spares").exists()
 
 
 def test_a_chain_that_is_kept_short_stays_what_it_was(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_a_spare_that_is_opened_later_or_too_long_is_left_alone(tmp_path: Path) 
     with series_of(tmp_path, 2) as series:
         size = (series.image(0) / "pages-1.img").stat().st_size
         series.remove(0)
-        (spare,) = (tmp_path / ".spares").iterdir()
+        (spare,) = (tmp_path / ".tidemark" / "spares").iterdir()
         with spare.open("rb"):
             assert series.spares.take(tmp_path / "new.img", size) is None
         assert series.spares.take(tmp_path / "new.img", 3 * size) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pipeline import GRID
+
+from tidemark.locks import Lock
+from tidemark.owned import OwnDirectory
+from tidemark.workflow import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,17 +156,26 @@ def test_a_file_in_the_place_of_the_results_is_told(pipeline: Pipeline) -> None:
 
 
 def test_two_runs_on_the_same_results_do_not_mix(pipeline: Pipeline) -> None:
-    import fcntl
-
     pipeline.configure(grid=GRID)
-    pipeline.results.mkdir()
-    with (pipeline.results / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("process 4711 on here\n")
-        lock.flush()
+    with OwnDirectory(pipeline.results, RESULTS) as own, Lock(own):
         run = pipeline.run()
     assert run.code == 12
-    assert "another run (process 4711 on here) works on results" in sentence(run)
+    us = f"process {os.getpid()} on {platform.node()}"
+    assert f"another run ({us}) works on results" in sentence(run)
+
+
+def test_results_in_a_directory_of_somebody_elses_files_are_refused(pipeline: Pipeline) -> None:
+    pipeline.configure(grid=GRID)
+    mine = {"report.html": "mine", "run/grid/keeper.json": "mine", "grid/thesis.txt": "mine"}
+    for name, text in mine.items():
+        (pipeline.results / name).parent.mkdir(parents=True, exist_ok=True)
+        (pipeline.results / name).write_text(text)
+    run = pipeline.run()
+    assert run.code == 7
+    assert "results cannot be the results: it holds what is not Tidemark's (grid)" in sentence(run)
+    found = {str(path.relative_to(pipeline.results)) for path in pipeline.results.rglob("*")}
+    assert found == {*mine, "grid", "run", "run/grid"}
+    assert all((pipeline.results / name).read_text() == text for name, text in mine.items())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline import Pipeline
 
 pytestmark = pytest.mark.live
+
+os.umask(UMASK := os.umask(0))
 
 OFFLINE = {"restore": 4, "verify": 4, "report": 1}
 FIELDS = {"pages", "different", "changed", "dirty", "missed", "recall", "precision", "tracker"}
@@ -66,6 +69,31 @@ def test_the_report_stands_beside_its_summaries_and_nothing_temporary_remains(
     assert not names & {"restored", "keeper.json", "keeper.sock"}
     assert not [name for name in names if name.endswith(".tmp")]
     assert complete.processes() == []
+
+
+def test_content_is_for_its_owner_alone_and_reports_are_as_the_umask_says(
+    complete: Pipeline,
+) -> None:
+    modes = {path: path.lstat().st_mode for path in complete.results.rglob("*")}
+    for path, mode in modes.items():
+        public = path.parent == complete.results and path.suffix in {".html", ".json", ".parquet"}
+        if stat.S_ISREG(mode) and not path.name.startswith(".snakemake"):
+            expected = 0o666 & ~UMASK if public or path.name == "workloads.json" else 0o600
+            assert stat.S_IMODE(mode) == expected, path
+        elif path.name in {"image", ".tidemark"}:
+            assert stat.S_IMODE(mode) == 0o700, path
+    assert stat.S_IMODE(complete.results.stat().st_mode) == 0o777 & ~UMASK
+
+
+def test_results_of_a_former_version_go_on(complete: Pipeline) -> None:
+    shutil.rmtree(complete.results / ".tidemark")
+    (complete.results / ".lock").write_text("process 1 on here\n")
+    run = complete.run()
+    assert (run.code, run.jobs()) == (0, {})
+    (complete.results / "summary.json").unlink()
+    run = complete.run()
+    assert (run.code, set(run.jobs()) - {"all"}) == (0, {"report"}), run.output
+    assert (complete.results / ".tidemark" / "directory.json").is_file()
 
 
 def test_a_second_run_does_nothing(complete: Pipeline) -> None:

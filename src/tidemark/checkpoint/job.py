@@ -6,13 +6,18 @@ import logging
 import math
 import os
 import select
-import shutil
 import signal
 import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-from tidemark.checkpoint.keepers import KEEPER_JSON, connect
+from tidemark.checkpoint.keepers import (
+    KEEPER_JSON,
+    connect,
+    end,
+    remove_work_directory,
+    work_directory,
+)
 from tidemark.errors import KeeperError
 from tidemark.files import read_json, write_json
 from tidemark.keeper.launch import launch
@@ -21,7 +26,6 @@ from tidemark.native.process import adopt_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tidemark.keeper.client import Client
     from tidemark.workload import Workload
@@ -71,12 +75,12 @@ def _noted(*_: object) -> None:
 class Job:
     """The program of a batch job, kept; a context manager.
 
-    :param directory: where its keeper works; removed at the end
+    :param name: of the directory where its keeper works, which is removed at the end
     :raises TidemarkError: what the keeper could not do
     """
 
-    def __init__(self, workload: Workload, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, workload: Workload, name: str) -> None:
+        self._directory = work_directory(None, name)
         self._name = workload.name
         self._stack = ExitStack()
         self._signals = self._stack.enter_context(_Signals())
@@ -93,7 +97,7 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        remove_work_directory(self._directory)
 
     def _launch(self, workload: Workload) -> int:
         """Start the keeper, with our own standard streams for the program; return its pid."""
@@ -105,7 +109,11 @@ class Job:
         finally:
             for descriptor in streams:
                 os.close(descriptor)
-        write_json(self._directory / KEEPER_JSON, keeper)
+        try:
+            write_json(self._directory / KEEPER_JSON, keeper)
+        except BaseException:
+            end(keeper, stop=True)
+            raise
         return int(keeper["root"])
 
     def run(self, taker: Callable[[Client], Callable[[], object]], every: float | None) -> int:

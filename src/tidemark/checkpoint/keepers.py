@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
+import signal
 import stat
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tidemark.errors import KeeperError, StorageError
+from tidemark.directories import make_directory
+from tidemark.errors import KeeperError, StorageError, TidemarkError
 from tidemark.files import read_json, storage_errors
 from tidemark.keeper.client import Client, is_alive
+from tidemark.owned import MARK, Kind, OwnDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 KEEPER_JSON = "keeper.json"
+_FILES = {KEEPER_JSON, "keeper.log", "keeper.sock", "output.log", "command.log", "ending.json"}
+_ENDING_SECONDS = 10
+"""How long a keeper may take to let its processes run, and to end."""
+
 REMEDY = "that of a workload which has ended is, too; start another with `tidemark keep`"
 
 
@@ -26,15 +39,58 @@ def runtime_directory() -> Path:
     if base == tempfile.gettempdir():
         path = Path(base, f"tidemark-{os.getuid()}")
     with storage_errors(path):
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_directory(path, 0o700)
         status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o22:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise StorageError(f"{path} is not this user's alone; remove it, or use --directory")
     return path
 
 
 def _shared_base() -> str:
     return "/run" if os.getuid() == 0 and Path("/run").is_dir() else tempfile.gettempdir()
+
+
+def _unknown(_: Path, names: Sequence[str]) -> str | None:
+    """Return what a keeper does not leave; None where a former version's may have worked."""
+    return next((name for name in names if name not in _FILES), None)
+
+
+def _foreign(directory: Path, names: Sequence[str]) -> str | None:
+    """Return what keeps a directory from being one in which a former version's keeper worked.
+
+    That has left its `keeper.json`, or, once it was told to end, its log alone.
+    """
+    unknown = _unknown(directory, names)
+    if unknown is None and set(names) - {"keeper.log"}:
+        try:
+            read_json(directory / KEEPER_JSON)["socket"]
+        except (TidemarkError, KeyError):
+            return names[0]
+    return unknown
+
+
+def work_directory(path: Path | None, name: str) -> Path:
+    """Return the directory in which a keeper is to work, made or marked as ours.
+
+    :param path: where the user wants it; None: by its name, in the runtime directory
+    :raises StorageError: when it holds what is not ours, or cannot be written
+    """
+    # In the runtime directory nobody else has ever made anything.
+    foreign = _unknown if path is None else _foreign
+    with OwnDirectory(
+        path or runtime_directory() / name, Kind("a keeper", "the directory of a keeper", foreign)
+    ) as own:
+        return own.path
+
+
+def remove_work_directory(path: Path) -> None:
+    """Remove what a keeper has left in its directory, and that itself if it holds nothing else."""
+    with suppress(OSError):
+        for name in _FILES:
+            (path / name).unlink(missing_ok=True)
+        if [each.name for each in path.iterdir()] == [MARK]:
+            shutil.rmtree(path / MARK)
+            path.rmdir()
 
 
 def all_keepers() -> list[Path]:
@@ -77,6 +133,37 @@ def connect(keeper_json: Path) -> Client:
     :raises KeeperError: when it is gone
     """
     return Client(keeper_json, remedy=REMEDY)
+
+
+def end(keeper: Mapping[str, Any], *, stop: bool) -> None:
+    """Have a keeper end, and wait for that; what it keeps runs on as before.
+
+    :param stop: have the program end, too, which it has started
+    """
+    with _process(keeper["root"] if stop else None) as program:
+        with _process(keeper["pid"]) as process:
+            if process is not None and is_alive(keeper):
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+                poll = select.poll()
+                poll.register(process, select.POLLIN)
+                poll.poll(_ENDING_SECONDS * 1000)
+        if program is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(program, signal.SIGTERM)
+
+
+@contextmanager
+def _process(pid: int | None) -> Iterator[int | None]:
+    """Give a descriptor of a process; None where there is none."""
+    try:
+        descriptor = None if pid is None else os.pidfd_open(pid)
+    except ProcessLookupError:
+        descriptor = None
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def status_of(keeper_json: Path) -> dict[str, Any]:

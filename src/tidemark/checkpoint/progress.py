@@ -6,21 +6,23 @@ import threading
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 _STEP_SECONDS = 0.1
 _WIDTH = 40
 
 
 class Progress:
-    """Shows how much of a checkpoint in ``directory`` is written; a context manager.
+    """Shows how much of a checkpoint is written; a context manager.
 
     Only on a terminal, and only when it takes its time, as a first full one does. What is written
     is looked up in the files: the writing itself is one call of the native library.
+
+    :param written: returns how many bytes are
     """
 
-    def __init__(self, directory: Path, terminal: TextIO) -> None:
-        self._directory = directory
+    def __init__(self, written: Callable[[], int], terminal: TextIO) -> None:
+        self._written = written
         self._terminal = terminal
         self._total = 0
         self._done = threading.Event()
@@ -51,15 +53,6 @@ class Progress:
     def _put(self, line: str) -> None:
         self._terminal.write(f"\r\033[K{line}")
         self._terminal.flush()
-
-    def _written(self) -> int:
-        found = 0
-        for path in self._directory.glob("*/.image.*/pages-*.img"):
-            try:
-                found += path.stat().st_size
-            except OSError:
-                continue  # it has its final name by now
-        return found
 
 
 def _bar(share: float, total: int) -> str:

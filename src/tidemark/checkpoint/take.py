@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemark.checkpoint.copied import UncopiedError, check_copied, copied_by
+from tidemark.checkpoint.ours import IMAGE, LAYOUT
 from tidemark.checkpoint.putoff import stop_put_off
 from tidemark.errors import ImageError
-from tidemark.files import write_json
+from tidemark.files import storage_errors, write_json
 from tidemark.image.chain import Chain
 from tidemark.image.latest import Latest
 from tidemark.image.manifest import dump_manifest, manifest_sha256
+from tidemark.image.seen import Seen
 from tidemark.native.library import PAGE_SIZE
 from tidemark.steps.collect import scan_of
 from tidemark.steps.dump import write_dump
@@ -66,14 +68,16 @@ class Taker:
         self._series = series
         self._most_bytes = most_bytes
         self._latest: Latest | None = None  # the last one, as far as this client has taken it
+        self._seen = Seen()
 
-    def take(self, begun: Callable[[int], object] = lambda _: None) -> Taken:
+    def take(self, begun: Callable[[int], object] = lambda _: None, *, full: bool = False) -> Taken:
         """Take a checkpoint on top of the last one, or in full where that cannot be used.
 
         :param begun: called before the image is written, with the most bytes that it can hold
+        :param full: leave nothing to the last one
         :raises TidemarkError: when it failed; then the next one holds what this one would have
         """
-        parent = self._parent()
+        parent = None if full else self._parent()
         try:
             with self._open(parent) as chain:
                 return self._take_on(chain, begun)
@@ -99,8 +103,10 @@ class Taker:
             yield None
             return
         with self._latest_as(parent) or Chain(Path(parent["path"])) as chain:
-            if not (chain is self._latest or chain.images[0].is_known_as(parent["sha256"])):
-                raise ImageError(f"{chain.path} is not what was written there")
+            if chain is not self._latest:
+                if not chain.images[0].is_known_as(parent["sha256"]):
+                    raise ImageError(f"{chain.path} is not what was written there")
+                self._seen.check(chain.images)
             yield chain
 
     def _latest_as(self, parent: dict[str, str]) -> Latest | None:
@@ -129,23 +135,35 @@ class Taker:
         descriptors: list[int],
         since: float,
     ) -> Taken:
-        number = self._series.next_number()
-        image = self._series.image(number)
+        series = self._series
+        number = series.next_number()
+        image = series.image(number)
         try:
             bitmaps = merge_scan(scan_of(answer["scan"] | {"epoch": number}))
             copied = copied_by(bitmaps, answer, descriptors)
             check_copied(bitmaps, copied, chain)
             begun(_most_written(bitmaps, full=chain is None) * PAGE_SIZE)
-            write_json(image.parent / "layout.json", answer["layout"])
+            staged = series.stage()
+            with storage_errors(image):
+                write_json(staged / LAYOUT, answer["layout"], series.mode, sync_name=False)
             written = write_dump(
-                bitmaps, answer, copied.sources, chain, image, spares=self._series.spares
+                bitmaps,
+                answer,
+                copied.sources,
+                chain,
+                staged / IMAGE,
+                spares=series.spares,
+                mode=series.mode,
+                becomes=image,
             )
+            series.publish(number)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         sha256 = manifest_sha256(dump_manifest(written.manifest))
-        stood = answer | self._client.ask("save", path=str(image.resolve()), sha256=sha256)[0]
+        stood = answer | self._client.ask("save", path=str(image), sha256=sha256)[0]
         self._latest = Latest(image, sha256, written.content, chain)
+        self._seen.believe(self._latest.identities())
         present = sum(region.present for region in written.manifest.regions)
         return Taken(
             number=number,

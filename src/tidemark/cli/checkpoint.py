@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemark.cli.quantities import count, seconds, shown_bytes, shown_seconds, size
+from tidemark.cli.quantities import count, permissions, seconds, shown_bytes, shown_seconds, size
 from tidemark.console import Interrupts
 from tidemark.files import SCHEMA
 from tidemark.unsaved import phrase_of
@@ -54,6 +54,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how much to copy at most; beyond, the process stands until all is written "
         "(half of what is free)",
     )
+    parser.add_argument(
+        "--mode",
+        type=permissions,
+        metavar="MODE",
+        help="permissions of its files: 600, or 640 or 660 to share them with the group of DIR "
+        "(600; as DIR was made with)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
@@ -70,7 +77,7 @@ def run(arguments: Namespace) -> int:
     with (
         Interrupts() as interrupts,
         connect(path) as client,
-        Series(arguments.to or _directory(client)) as series,
+        Series(arguments.to or _directory(client), arguments.mode) as series,
     ):
         _take_all(client, series, arguments, interrupts)
     return 0
@@ -85,24 +92,22 @@ def _directory(client: Client) -> Path:
 
 
 def _take_all(client: Client, series: Series, arguments: Namespace, interrupts: Interrupts) -> None:
-    from tidemark.checkpoint.keep import keep_last
+    from tidemark.checkpoint.keep import keep_sound
     from tidemark.checkpoint.progress import Progress
     from tidemark.checkpoint.take import Taker
-    from tidemark.native.library import LackingError
 
     most = arguments.max_memory
     taker = Taker(client, series, half_of_free_memory() if most is None else most)
     many = arguments.count or (None if arguments.every else 1)
     for index in itertools.count():
         due = time.monotonic() + (arguments.every or 0.0)
-        with Progress(series.directory, sys.stderr) as progress:
+        with Progress(series.written, sys.stderr) as progress:
             taken = taker.take(progress.begin)
         _print(taken, as_json=arguments.json)
         if arguments.keep:
-            try:
-                keep_last(series, arguments.keep)
-            except LackingError as error:
-                log.warning("older checkpoints stay, since %s", error)
+            more = keep_sound(series, arguments.keep, lambda: taker.take(full=True))
+            if more is not None:
+                _print(more, as_json=arguments.json)
         interrupts.check()
         if many is not None and index + 1 >= many:
             return

@@ -54,15 +54,26 @@ def run(arguments: Namespace) -> int:
     :raises KeeperError: when there is one of that name already
     :raises TidemarkError: what the keeper could not do
     """
-    from tidemark.checkpoint.keepers import KEEPER_JSON, runtime_directory, status_of
+    from tidemark.checkpoint.keepers import (
+        KEEPER_JSON,
+        end,
+        status_of,
+        work_directory,
+    )
     from tidemark.keeper.launch import launch
     from tidemark.keeper.main import CHECKPOINTS
 
     workload = _workload(arguments)
-    directory = arguments.directory or runtime_directory() / workload.name
+    directory = work_directory(arguments.directory, workload.name)
     _check_free(directory / KEEPER_JSON)
-    write_json(directory / KEEPER_JSON, launch(workload.to_json(), directory, CHECKPOINTS))
-    status = status_of(directory / KEEPER_JSON)
+    keeper = launch(workload.to_json(), directory, CHECKPOINTS)
+    try:
+        write_json(directory / KEEPER_JSON, keeper)
+        status = status_of(directory / KEEPER_JSON)
+    except BaseException:  # nobody would find it
+        end(keeper, stop=bool(workload.run))
+        (directory / KEEPER_JSON).unlink(missing_ok=True)
+        raise
     sys.stdout.write(dump_json(status).decode() if arguments.json else _lines(status, workload))
     return 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 
+from tidemark.directories import MODES
+
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -22,6 +24,17 @@ def seconds(text: str) -> float:
     if value <= 0:
         raise ArgumentTypeError(f"{text!r} is no time; give one such as 5s, 500ms or 2m")
     return value
+
+
+def permissions(text: str) -> int:
+    """Return the permissions of files for their owner, or a group: 600, 640 or 660.
+
+    :raises ArgumentTypeError: for others
+    """
+    known = {f"{mode:o}": mode for mode in MODES}
+    if text.removeprefix("0") not in known:
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
+    return known[text.removeprefix("0")]
 
 
 def size(text: str) -> int:

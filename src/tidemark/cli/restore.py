@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark.cli.quantities import permissions
+from tidemark.directories import PRIVATE
 from tidemark.errors import TidemarkError
 from tidemark.image.directory import find_image
 
@@ -25,6 +27,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="start processes that map the regions as they were mapped, until a key is pressed",
     )
+    parser.add_argument(
+        "--mode",
+        type=permissions,
+        default=PRIVATE,
+        metavar="MODE",
+        help="permissions of the files: 600, or 640 or 660 for a group (600)",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -36,7 +45,7 @@ def run(arguments: Namespace) -> int:
     if arguments.to:
         from tidemark.restore.files import restore_files
 
-        for path in restore_files(image, arguments.to):
+        for path in restore_files(image, arguments.to, arguments.mode):
             print(path)  # noqa: T201 - the verb's output
         return 0
     return _hold_tree(image)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tidemark.cli.config import DEFAULT, load_config
-from tidemark.cli.quantities import count, seconds, size
+from tidemark.cli.quantities import count, permissions, seconds, size
 from tidemark.errors import TidemarkError
 from tidemark.files import storage_errors
 
@@ -31,7 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare both forms; ``--to`` tells them apart."""
     parser.usage = (
         "tidemark run [--cores N] [--configfile FILE] [--profile DIR] [-- SNAKEMAKE OPTIONS]\n"
-        "       tidemark run --to DIR [--every TIME] [--keep N] [--max-memory SIZE] -- COMMAND"
+        "       tidemark run --to DIR [--every TIME] [--keep N] [--max-memory SIZE]\n"
+        "                    [--mode MODE] -- COMMAND"
     )
     parser.add_argument("words", metavar="WORD", nargs="*", help="options of Snakemake; a command")
     whole = parser.add_argument_group("the workloads of a config")
@@ -46,6 +47,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     one.add_argument("--keep", metavar="N", type=count, help="keep the last N")
     one.add_argument(
         "--max-memory", metavar="SIZE", type=size, help="how much to copy at most (half of all)"
+    )
+    one.add_argument(
+        "--mode", type=permissions, metavar="MODE", help="permissions of their files (600)"
     )
 
 
@@ -81,7 +85,6 @@ def _run_workflow(arguments: Namespace) -> NoReturn:
 
 def _run_command(arguments: Namespace) -> int:
     from tidemark.checkpoint.job import Job
-    from tidemark.checkpoint.keepers import runtime_directory
     from tidemark.checkpoint.series import Series
     from tidemark.checkpoint.take import Taker
     from tidemark.cli.checkpoint import half_of_free_memory
@@ -90,9 +93,9 @@ def _run_command(arguments: Namespace) -> int:
     if not arguments.words:
         raise TidemarkError("there is no command to run; write it after --")
     workload = program_of(arguments.words, "auto")
-    directory = runtime_directory() / f"{workload.name}-{os.getpid()}"
+    name = f"{workload.name}-{os.getpid()}"
     most = arguments.max_memory or half_of_free_memory()
-    with Series(arguments.to) as series, Job(workload, directory) as job:
+    with Series(arguments.to, arguments.mode) as series, Job(workload, name) as job:
 
         def taker(client: Client) -> Callable[[], None]:
             one = Taker(client, series, most)
@@ -103,13 +106,14 @@ def _run_command(arguments: Namespace) -> int:
 
 def _take(taker: Taker, series: Series, keep: int | None) -> None:
     """Take a checkpoint. What it fails of is told, and is no reason to end the program."""
-    from tidemark.checkpoint.keep import keep_last
+    from tidemark.checkpoint.keep import keep_sound
     from tidemark.cli.checkpoint import line_of
 
     try:
         with storage_errors(series.directory):
             log.info(line_of(taker.take()))
-            if keep:
-                keep_last(series, keep)
+            more = keep_sound(series, keep, lambda: taker.take(full=True)) if keep else None
+            if more is not None:
+                log.info(line_of(more))
     except TidemarkError as error:
         log.warning("no checkpoint: %s", error)

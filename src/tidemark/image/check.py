@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tidemark.image.directory import Image
     from tidemark.image.level import Level
-    from tidemark.image.manifest import FileRecord, Manifest
+    from tidemark.image.manifest import FileRecord, Manifest, RegionRecord
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,18 @@ def _check_listed(path: Path, manifest: Manifest) -> None:
     content = {pages_name(region.shmid) for region in manifest.regions}
     for name, record in manifest.files.items():
         # Content is hashed page by page, later: that names the page, and reads it once.
-        _check_file(path / name, record, whole=name not in content)
+        check_file(path / name, record, whole=name not in content)
     listed = {region.shmid for region in manifest.regions}
     for shmid in shmids_of(entry.name for entry in path.iterdir()):
         if shmid not in listed:
             raise ImageError(f"{path} has a region {shmid} that {MANIFEST} lacks; {REMEDY}")
 
 
-def _check_file(path: Path, record: FileRecord, *, whole: bool) -> None:
+def check_file(path: Path, record: FileRecord, *, whole: bool) -> None:
+    """Check the length of a file, and its content, too, where that is ``whole``.
+
+    :raises ImageError: when it is not what was written
+    """
     size = file_size(path)
     if size != record.bytes:
         raise ImageError(f"{path} is {size} bytes long, not {record.bytes}; {REMEDY}")
@@ -105,21 +109,29 @@ def _check_distinct(image: Image) -> None:
 
 def _check_content(image: Image, shmid: int, level: Level) -> None:
     record = image.manifest.region(shmid) if image.manifest else None
-    if record is None or not record.present:
-        return
-    packed = Bitmap(record.present, [(0, record.present)])
-    descriptor = open_file(level.pages_file)
-    try:
-        hashes = Source.file(descriptor, record.present).hash(packed)
-    finally:
-        os.close(descriptor)
-    differs = differing_hashes(packed, hashes, packed, record.page_hashes)
+    differs = differing_pages(level.pages_file, record) if record else None
     if differs:
         rank, _ = next(differs.runs())
         raise ImageError(
             f"{level.pages_file} is damaged: {len(differs)} pages of region {shmid} are not what "
             f"was dumped, page {_nth(level.present, rank)} the first of them; {REMEDY}"
         )
+
+
+def differing_pages(path: Path, record: RegionRecord) -> Bitmap:
+    """Return which of the pages in a file, by their place there, are not what was dumped.
+
+    :raises ImageError: when it cannot be read
+    """
+    packed = Bitmap(record.present, [(0, record.present)])
+    if not record.present:
+        return packed
+    descriptor = open_file(path)
+    try:
+        hashes = Source.file(descriptor, record.present).hash(packed)
+    finally:
+        os.close(descriptor)
+    return differing_hashes(packed, hashes, packed, record.page_hashes)
 
 
 def _nth(present: Bitmap, rank: int) -> int:

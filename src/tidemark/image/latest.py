@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidemark.image.chain import Chain
-from tidemark.image.names import MANIFEST
+from tidemark.image.seen import Identity, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from tidemark.native.bitmap import Bitmap
-
-_Identity = tuple[int, int, int, int]
 
 
 class Latest(Chain):
@@ -32,7 +30,7 @@ class Latest(Chain):
         self._content = content
         self._identities = {
             **(_identities_of(parents) if parents else {}),
-            path: _identity(path),
+            path: identity_of(path),
         }
 
     @property
@@ -48,24 +46,16 @@ class Latest(Chain):
         """Return the pages with content of a region."""
         return self._content[shmid]
 
-    def identities(self) -> dict[Path, _Identity | None]:
-        """Return what the manifests of the image and its parents are known by."""
+    def identities(self) -> dict[Path, Identity | None]:
+        """Return what the files of the image and its parents are known by."""
         return self._identities
 
     def stands(self) -> bool:
         """Return whether the image and its parents still are the ones that were written."""
-        return all(_identity(path) == known for path, known in self._identities.items())
+        return all(identity_of(path) == known for path, known in self._identities.items())
 
 
-def _identities_of(chain: Chain) -> dict[Path, _Identity | None]:
+def _identities_of(chain: Chain) -> dict[Path, Identity | None]:
     if isinstance(chain, Latest):
         return chain.identities()
-    return {image.path: _identity(image.path) for image in chain.images}
-
-
-def _identity(image: Path) -> _Identity | None:
-    try:
-        status = (image / MANIFEST).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return {image.path: identity_of(image.path) for image in chain.images}

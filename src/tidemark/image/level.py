@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidemark.errors import ImageError
 from tidemark.image.framing import REMEDY, file_size
+from tidemark.image.manifest import file_record
 from tidemark.image.names import MANIFEST, PARENT, pagemap_name, pages_name
 from tidemark.image.pagemap import MAX_PAGES, Entry, Kind, merged, read_own, read_pagemap
 from tidemark.native.bitmap import Bitmap
@@ -52,7 +53,17 @@ def walk_levels(images: list[Image], shmid: int) -> Iterator[tuple[Image, Level 
 def _read_level(image: Image, shmid: int, below: Bitmap) -> Level:
     record = image.manifest.region(shmid) if image.manifest else None
     level = _read_own_level(image, record, below) if record else None
+    if record and level is None:
+        _check_pagemap(image, shmid)
     return level or _read_any_level(image, shmid, record, below)
+
+
+def _check_pagemap(image: Image, shmid: int) -> None:
+    """Refuse a page map that is not what was written, before it is read any closer."""
+    path = image.path / pagemap_name(shmid)
+    written = image.manifest.files[path.name] if image.manifest else None
+    if written and (file_size(path) != written.bytes or file_record(path) != written):
+        raise ImageError(f"{path} is not what was written; {REMEDY}")
 
 
 def _read_own_level(image: Image, record: RegionRecord, below: Bitmap) -> Level | None:
@@ -62,7 +73,8 @@ def _read_own_level(image: Image, record: RegionRecord, below: Bitmap) -> Level 
     present, in_parent = record.present, record.in_parent
     if file_size(pages_file) != present * PAGE_SIZE or in_parent > len(below):
         return None
-    read = read_own(path, record.shmid, record.pages, present, in_parent)
+    written = image.manifest.files[path.name].xxh3 if image.manifest else None
+    read = read_own(path, record.shmid, record.pages, present, in_parent, written)
     if read is None or (len(read[0]), len(read[1])) != (present, in_parent) or read[1] - below:
         return None
     return Level(pages_file, read[0], read[0] | read[1], record.page_hashes)

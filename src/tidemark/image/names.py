@@ -14,6 +14,7 @@ PARENT = "parent"
 PAGES = "pages-*.img"
 """What the names of files with content match."""
 
+_ANY = re.compile(r"(pagemap-shmem|pages)-(0|[1-9][0-9]{0,19})\.img", re.ASCII)
 _PAGEMAP = re.compile(r"pagemap-shmem-(0|[1-9][0-9]{0,19})\.img", re.ASCII)
 
 
@@ -30,3 +31,8 @@ def pages_name(pages_id: int) -> str:
 def shmids_of(names: Iterable[str]) -> list[int]:
     """Return the regions that have a page map among the files ``names``, ascending."""
     return sorted(int(match[1]) for name in names if (match := _PAGEMAP.fullmatch(name)))
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a dump of ours may hold a file of that name."""
+    return name in {INVENTORY, MANIFEST} or _ANY.fullmatch(name) is not None

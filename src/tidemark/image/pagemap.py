@@ -11,6 +11,7 @@ from tidemark.image.framing import PAGEMAP, REMEDY, file_size, frame, read_messa
 from tidemark.image.messages import parse_known, serialize
 from tidemark.native.bitmap import decode_pagemap, encode_pagemap
 from tidemark.native.library import PAGE_SIZE
+from tidemark.native.pages import hash_of
 from tidemark.proto.criu_pb2 import PagemapEntry, PagemapHead
 
 if TYPE_CHECKING:
@@ -73,20 +74,20 @@ def read_pagemap(path: Path) -> tuple[int, Iterator[Entry]]:
     return parse_known(PagemapHead, first, path).pages_id, _entries(messages, path)
 
 
-def read_own(
-    path: Path, pages_id: int, pages: int, present: int, in_parent: int
+def read_own(  # noqa: PLR0913, PLR0917 - all of it is what the manifest says
+    path: Path, pages_id: int, pages: int, present: int, in_parent: int, xxh3: str | None = None
 ) -> tuple[Bitmap, Bitmap] | None:
     """Return the pages present and in the parent of a page map as :func:`write_pagemap` writes it.
 
-    None for any other, one with more pages than are expected included: :func:`read_pagemap` reads
-    it, or says what is wrong.
+    None for any other, one with more pages than are expected and one with another hash than
+    ``xxh3`` included: :func:`read_pagemap` reads it, or says what is wrong.
     """
     if file_size(path) > _ENTRY_BYTES * (present + in_parent + 1):
         return None
     with reading(path):
         content = path.read_bytes()
     begin = _begin(pages_id)
-    if not content.startswith(begin):
+    if not content.startswith(begin) or xxh3 not in {None, hash_of(content).hex()}:
         return None
     return decode_pagemap(content[len(begin) :], pages, present, in_parent)
 

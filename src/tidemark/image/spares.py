@@ -11,9 +11,11 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from tidemark.directories import PRIVATE, directory_mode, make_directory, set_mode
 from tidemark.image.names import PAGES
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ _MOST_AMISS = 2
 class Spares:
     """The spares in ``directory``, which is made when there are some. One user at a time."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, mode: int = PRIVATE) -> None:
         self._directory = directory
+        self._mode = mode
 
     def clear(self) -> None:
         """Give back what was not used."""
@@ -45,9 +48,11 @@ class Spares:
     def collect(self, image: Path) -> None:
         """Take the content of a dump that is to be removed, as far as nobody else uses it."""
         with suppress(OSError):  # then it is removed with all the rest
-            self._directory.mkdir(exist_ok=True)
+            make_directory(self._directory, directory_mode(self._mode))
             for path in image.glob(PAGES):
-                if _is_ours_alone(path):
+                descriptor = _open_alone(path)
+                if descriptor is not None:
+                    os.close(descriptor)
                     path.rename(self._directory / f"{path.stat().st_ino}.img")
 
     def take(self, target: Path, size: int) -> BinaryIO | None:
@@ -60,25 +65,36 @@ class Spares:
             for held, path in sorted(found, key=lambda spare: abs(spare[0] - size)):
                 if held > size * _MOST_AMISS or size > held * _MOST_AMISS:
                     continue
-                if _is_ours_alone(path):
-                    os.truncate(path, min(held, size))
+                descriptor = _open_alone(path)
+                if descriptor is not None:
+                    file = os.fdopen(descriptor, "r+b")
+                    set_mode(descriptor, self._mode)
+                    os.ftruncate(descriptor, min(held, size))
                     path.rename(target)
-                    return target.open("r+b")
+                    return file
         return None
 
 
-def _is_ours_alone(path: Path) -> bool:
-    """Return whether a file has one name, and nobody has it open: then a lease can be had of it."""
+def _open_alone(path: Path) -> int | None:
+    """Return a descriptor of a file that has one name, and that nobody has open; None of others.
+
+    The kernel gives a lease only of a file that nobody else has open.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if os.fstat(descriptor).st_nlink != 1:
-            return False
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # SIGIO would end us
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        if _is_alone(descriptor):
+            return descriptor
     except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _is_alone(descriptor: int) -> bool:
+    status = os.fstat(descriptor)
+    if status.st_nlink != 1 or not stat.S_ISREG(status.st_mode):
         return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # SIGIO would end us
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return True

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from tidemark.directories import PRIVATE, directory_mode, make_directory, make_within, opened
 from tidemark.errors import ImageError, StorageError
-from tidemark.files import storage_errors, sync_directory
+from tidemark.files import open_new, sync_directory
 from tidemark.image.inventory import inventory_bytes
 from tidemark.image.manifest import (
     Account,
@@ -22,10 +24,17 @@ from tidemark.image.manifest import (
     dump_manifest,
     file_record,
 )
-from tidemark.image.names import INVENTORY, MANIFEST, PARENT, pagemap_name, pages_name
+from tidemark.image.names import (
+    INVENTORY,
+    MANIFEST,
+    PARENT,
+    is_image_name,
+    pagemap_name,
+    pages_name,
+)
 from tidemark.image.pagemap import write_pagemap
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE, OutOfSpaceError
+from tidemark.native.library import PAGE_SIZE, writing
 from tidemark.native.pages import hash_of
 
 if TYPE_CHECKING:
@@ -65,6 +74,8 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     stands_for: str | None = None,
     spares: Spares | None = None,
     unsaved: Sequence[Unsaved] = (),
+    mode: int = PRIVATE,
+    becomes: Path | None = None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -73,15 +84,18 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
 
     :param spares: files to write content over, in the place of new ones
     :param unsaved: what the workload shared besides
+    :param mode: the permissions of its files: what they hold is the workload's memory
+    :param becomes: the name that the caller will give it; the link to the parent leads from there
     :raises StorageError: when ``target`` holds something, or cannot be written
     :raises ImageError: when a page is to be left to a parent that lacks it
     :raises tidemark.native.library.NativeError: when a page cannot be read
     """
     regions = sorted(regions, key=lambda region: region.number)
-    link = _prove(regions, parent, target)
-    with _storage_errors(target), _staged(target) as staging:
-        records = [_write_region(staging, region, spares) for region in regions]
-        _write_file(staging / INVENTORY, inventory_bytes())
+    becomes = becomes or target
+    link = _prove(regions, parent, becomes)
+    with writing(becomes), _staged(target, mode) as staging:
+        records = [_write_region(staging, region, spares, mode) for region in regions]
+        _write_file(staging / INVENTORY, inventory_bytes(), mode)
         if link:
             (staging / PARENT).symlink_to(link.path)
         manifest = Manifest(
@@ -95,7 +109,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
             stands_for=stands_for,
             unsaved=tuple(unsaved),
         )
-        _write_file(staging / MANIFEST, dump_manifest(manifest))
+        _write_file(staging / MANIFEST, dump_manifest(manifest), mode)
         sync_directory(staging)
     return manifest
 
@@ -141,15 +155,15 @@ def _verify_inherited(
 
 
 def _write_region(
-    directory: Path, region: RegionDump, spares: Spares | None
+    directory: Path, region: RegionDump, spares: Spares | None, mode: int
 ) -> tuple[RegionRecord, FileRecord]:
     """Write both files of a region, and return its record and that of its pages file."""
     present = len(region.present)
-    with _durable((directory / pagemap_name(region.number)).open("xb")) as file:
+    with _durable(open_new(directory / pagemap_name(region.number), mode)) as file:
         write_pagemap(file, region.number, region.present, region.in_parent)
     path = directory / pages_name(region.number)
     spare = spares.take(path, present * PAGE_SIZE) if spares and present else None
-    with _durable(spare or path.open("xb")) as file:
+    with _durable(spare or open_new(path, mode)) as file:
         hashes = region.source.pack(region.present, file.fileno())
     record = RegionRecord(
         shmid=region.number,
@@ -184,30 +198,22 @@ def _durable(file: BinaryIO) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def _write_file(path: Path, content: bytes) -> None:
-    with _durable(path.open("xb")) as file:
+def _write_file(path: Path, content: bytes, mode: int) -> None:
+    with _durable(open_new(path, mode)) as file:
         file.write(content)
 
 
 @contextmanager
-def _storage_errors(target: Path) -> Iterator[None]:
-    with storage_errors(target):
-        try:
-            yield
-        except OutOfSpaceError as error:
-            raise OSError(error.errno, os.strerror(error.errno)) from error
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
+def _staged(target: Path, mode: int) -> Iterator[Path]:
     """Give a directory beside ``target`` that takes its name when the block succeeds."""
     if os.path.lexists(target) and (target.is_symlink() or not _is_empty(target)):
         raise StorageError(f"{target} is there already; remove it, or write to another place")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent, directory_mode(mode))
     _remove_leftovers(target)
     staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    staging.mkdir()
-    lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with opened(target.parent) as parent:
+        make_within(parent, staging.name, directory_mode(mode), durable=False)
+    lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # not every file system has locks
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -227,13 +233,19 @@ def _is_empty(path: Path) -> bool:
 
 def _remove_leftovers(target: Path) -> None:
     """Remove what writers of ``target`` left that were killed; one that lives holds its lock."""
+    form = re.compile(rf"\.{re.escape(target.name)}\.[0-9]+\.tmp", re.ASCII)
     for path in target.parent.iterdir():
-        if not (path.name.startswith(f".{target.name}.") and path.name.endswith(".tmp")):
-            continue
-        with suppress(OSError):
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
-            finally:
-                os.close(lock)
+        if form.fullmatch(path.name):
+            with suppress(OSError), opened(path) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove_unfinished(path, descriptor)
+
+
+def _remove_unfinished(path: Path, descriptor: int) -> None:
+    """Remove a directory of ours that holds nothing but files of an image."""
+    names = os.listdir(descriptor)
+    ours = os.fstat(descriptor).st_uid == os.geteuid()
+    if ours and all(name == PARENT or is_image_name(name) for name in names):
+        for name in names:
+            os.unlink(name, dir_fd=descriptor)
+        path.rmdir()

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tidemark.directories import PRIVATE, directory_mode, make_directory
 from tidemark.errors import KeeperError
-from tidemark.files import storage_errors
+from tidemark.files import open_log, storage_errors
 from tidemark.keeper.client import error_of
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def launch(
     given = [",".join(map(str, streams))] if streams else []
     environment = {**os.environ, OWNER_VARIABLE: str(owner)} if owner else None
     with storage_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        log = (directory / "keeper.log").open("ab")
-    with log:
+        make_directory(directory, directory_mode(PRIVATE))
+        log = open_log(directory / "keeper.log")
+    try:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "tidemark.keeper.main", str(directory), *words, *given],
             stdin=subprocess.PIPE,
@@ -52,11 +53,18 @@ def launch(
             env=environment,
             text=True,
         )
+    finally:
+        os.close(log)
     assert keeper.stdin is not None and keeper.stdout is not None  # noqa: S101, PT018 - for mypy
-    with contextlib.suppress(BrokenPipeError), keeper.stdin:  # if so, it has ended at once
-        keeper.stdin.write(workload_json)
-    line = keeper.stdout.readline()
-    keeper.stdout.close()
+    try:
+        with contextlib.suppress(BrokenPipeError), keeper.stdin:  # if so, it has ended at once
+            keeper.stdin.write(workload_json)
+        line = keeper.stdout.readline()
+    except BaseException:  # nobody would find it
+        keeper.terminate()
+        raise
+    finally:
+        keeper.stdout.close()
     if not line:
         raise KeeperError(f"the keeper ended at once; see {directory / 'keeper.log'}")
     answer: dict[str, Any] = json.loads(line)

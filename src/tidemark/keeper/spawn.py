@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidemark.errors import WorkloadError
+from tidemark.files import open_log
 from tidemark.native.process import die_with_parent
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Streams:
         """Return the descriptors of input, output and errors."""
         if self.given:
             return self.given
-        log = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = open_log(self.output)
         return (os.open(os.devnull, os.O_RDONLY), log, log)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from tidemark._native import ffi, lib
 from tidemark.errors import AttachError, StorageError, TidemarkError, UnsupportedError
+from tidemark.files import storage_errors
 
-__all__ = ["PAGE_SIZE", "NativeError", "check", "error_from", "ffi", "lib", "new_error"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["PAGE_SIZE", "NativeError", "check", "error_from", "ffi", "lib", "new_error", "writing"]
 
 PAGE_SIZE: int = lib.tm_page_size()
 
@@ -93,6 +99,19 @@ def error_from(error: Any) -> NativeError:
     if error.sys_errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         kind = OutOfSpaceError
     return kind(message, error.code, error.sys_errno, error.pid, error.address)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write ``path``, here or in the native library, into one sentence.
+
+    :raises StorageError: for a full, read-only, forbidden or failing file system
+    """
+    with storage_errors(path):
+        try:
+            yield
+        except OutOfSpaceError as error:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
 
 
 def check(code: int, error: Any) -> None:

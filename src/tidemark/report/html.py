@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from tidemark.files import write_bytes
+from tidemark.files import PUBLIC, write_bytes
 from tidemark.report import human
 from tidemark.report.views import view
 
@@ -33,7 +33,7 @@ def write_html(path: Path, workloads: Sequence[tuple[Path, Workload]]) -> None:
         view(results, one, f"workload-{index}") for index, (results, one) in enumerate(workloads)
     ]
     template = _environment().get_template("report.html.j2")
-    write_bytes(path, template.render(**_context(views)).encode())
+    write_bytes(path, template.render(**_context(views)).encode(), PUBLIC)
 
 
 @cache

@@ -53,7 +53,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from tidemark import __version__
-from tidemark.files import SCHEMA, write_bytes, write_json
+from tidemark.files import PUBLIC, SCHEMA, write_bytes, write_json
 from tidemark.report.rows import Row, rows
 from tidemark.report.totals import totals, unsaved
 from tidemark.report.verdict import judge
@@ -73,7 +73,7 @@ def write_summary_json(path: Path, workloads: Sequence[Workload]) -> None:
     :raises tidemark.errors.StorageError: when ``path`` cannot be written
     """
     every = [asdict(row) for workload in workloads for row in rows(workload)]
-    write_json(path, {"workloads": [_workload(one) for one in workloads], "rows": every})
+    write_json(path, {"workloads": [_workload(one) for one in workloads], "rows": every}, PUBLIC)
 
 
 def _workload(workload: Workload) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def write_frame(path: Path, frame: DataFrame, config: str) -> None:
     """
     content = io.BytesIO()
     frame.write_parquet(content, metadata={"tidemark": __version__, "config": config})
-    write_bytes(path, content.getvalue())
+    write_bytes(path, content.getvalue(), PUBLIC)
 
 
 def _polars_schema() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import TidemarkError
-from tidemark.files import read_json, write_json
+from tidemark.files import PUBLIC, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class Shard:
             **{key: getattr(self, key) for key in ("number", "of", "whole", "own")},
             "shares": [asdict(share) for share in self.shares],
         }
-        write_json(self.directory / SHARD_JSON, value)
+        write_json(self.directory / SHARD_JSON, value, PUBLIC)
 
 
 def read_shard(directory: Path) -> Shard:

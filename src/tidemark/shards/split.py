@@ -12,7 +12,7 @@ import yaml
 from tidemark.config import load, resolve
 from tidemark.config.source import read
 from tidemark.errors import StorageError, TidemarkError
-from tidemark.files import storage_errors, sync_directory, write_bytes
+from tidemark.files import PUBLIC, storage_errors, sync_directory, write_bytes
 from tidemark.shards.model import Shard, Share
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def split(configfile: Path, count: int, target: Path) -> list[Shard]:
 
 def _publish(shards: Sequence[Shard], texts: Sequence[bytes], target: Path) -> None:
     """Write all of it beside ``target``, and rename it there: all shards exist, or none."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    beside = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
     try:
         for shard, text in zip(shards, texts, strict=True):
             made = replace(shard, directory=beside / shard.directory.name)
-            write_bytes(made.config, text)
+            write_bytes(made.config, text, PUBLIC)
             made.write()
         with storage_errors(target):
             beside.rename(target)

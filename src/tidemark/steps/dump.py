@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidemark.directories import PRIVATE
 from tidemark.errors import StrictError, VerifyError
 from tidemark.files import write_json
 from tidemark.image.chain import Chain
@@ -85,12 +86,16 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
     target: Path,
     *,
     spares: Spares | None = None,
+    mode: int = PRIVATE,
+    becomes: Path | None = None,
 ) -> Written:
     """Write the image of what a keeper found, on top of ``chain``.
 
     :param answer: the keeper's, with ``layout``, ``policy`` and ``unsaved``
     :param sources: by region, what gives the content of all pages that are not left to the parent
     :param spares: files to write content over, in the place of new ones
+    :param mode: the permissions of its files
+    :param becomes: the name that the caller will give to ``target``
     :raises ImageError: when the parent is damaged
     :raises StorageError: when the image cannot be written
     :raises VerifyError: when the audit finds a page that changed unseen
@@ -110,6 +115,8 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
         parent=chain,
         spares=spares,
         unsaved=unsaved,
+        mode=mode,
+        becomes=becomes,
     )
     return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from tidemark import proc
 from tidemark.console import guard
+from tidemark.directories import PRIVATE, directory_mode, make_directory
 from tidemark.errors import TidemarkError
-from tidemark.files import write_json
+from tidemark.files import open_log, storage_errors, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,8 +104,10 @@ def _set_up_log(job: Job) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     log = job.optional_path("log")
     if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log, mode="w"))
+        with storage_errors(log):
+            make_directory(log.parent, directory_mode(PRIVATE))
+            descriptor = open_log(log, anew=True)
+        handlers.append(logging.StreamHandler(os.fdopen(descriptor, "w")))
     logging.basicConfig(level=logging.INFO, format="tidemark: %(message)s", handlers=handlers)
     if batch_job := os.environ.get("SLURM_JOB_ID"):
         node = os.environ.get("SLURMD_NODENAME", platform.node())
@@ -115,7 +118,7 @@ def _note(job: Job, line: str) -> None:
     """Write a line to the job's own log file."""
     log = job.optional_path("log")
     if log is not None:
-        with log.open("a") as file:
+        with os.fdopen(open_log(log), "w") as file:
             file.write(f"{line}\n")
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tidemark.directories import PUBLIC_DIRECTORY, make_directory
 from tidemark.files import read_json, storage_errors, write_json
 from tidemark.restore.layout import read_layout
 from tidemark.restore.tree import RestoredTree
@@ -27,7 +28,8 @@ def restore(image: Path, layout: Path, target: Path) -> None:
     """
     with RestoredTree(image, read_layout(layout)) as tree, storage_errors(target):
         staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        staging.mkdir(parents=True)
+        make_directory(target.parent, PUBLIC_DIRECTORY)
+        staging.mkdir(mode=0o700)
         try:
             files = [
                 _read_back(tree, process, region, staging)
