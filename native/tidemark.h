@@ -203,6 +203,14 @@ int tm_tracee_continue(int tid, int signal, struct tm_error *error);
 int tm_tracee_listen(int tid, struct tm_error *error);
 int tm_tracee_detach(int tid, int signal, struct tm_error *error);
 /*
+ * To be called when a thread stands because it was interrupted, or is about to receive a signal.
+ * A system call that this has ended, and that had no time limit, is made again when the thread
+ * runs on, unless the handler of a signal runs first. *ret is the memory that the thread is about
+ * to have guarded (MADV_GUARD_INSTALL), which does not come to an end in memory under uffd-wp; or
+ * it is empty.
+ */
+int tm_tracee_mend_call(int tid, struct tm_span *ret, struct tm_error *error);
+/*
  * Makes a stopped thread execute one system call and stand exactly as before. *ret is its
  * result, or a negative errno. TM_UNSUPPORTED where the thread filters its system calls
  * (seccomp) and we may not suspend that: the filter might kill it.

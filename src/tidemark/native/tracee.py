@@ -99,6 +99,21 @@ def resume(tid: int, signal: int = 0) -> None:
     check(lib.tm_tracee_continue(tid, signal, error), error)
 
 
+def mend_call(tid: int) -> tuple[int, int] | None:
+    """Have a system call made again that our stop has ended, if it was to wait without limit.
+
+    To be called when a thread stands because it was interrupted, or is about to receive a signal.
+    Return the addresses that it is about to have guarded (MADV_GUARD_INSTALL), if any: it does not
+    come to an end with that while they are under uffd-wp.
+
+    :raises ProcessGoneError: when it was killed meanwhile
+    """
+    error = new_error()
+    guarded = ffi.new("struct tm_span *")
+    check(lib.tm_tracee_mend_call(tid, guarded, error), error)
+    return (guarded.start, guarded.end) if guarded.end > guarded.start else None
+
+
 def listen(tid: int) -> None:
     """Leave a thread in its group stop, as SIGSTOP put it, and let it report again.
 
