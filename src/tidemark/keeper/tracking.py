@@ -423,6 +423,7 @@ class Tracking:
         open_spaces(list(shown), threads)
         armed = 0
         for (space, views), thread in zip(shown.items(), threads, strict=True):
+            tree.budget.check()
             try:
                 armed += space.arm(views)
             except ProcessGoneError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tidemark import proc
 from tidemark.errors import AttachError
+from tidemark.keeper.freezing import FREEZE_SECONDS, LEAVE_SECONDS, Budget, wait_until_frozen
 from tidemark.keeper.leaving import Lasts
 from tidemark.keeper.unfollowed import Unfollowed, waits_for_vfork
 from tidemark.native import tracee
@@ -30,11 +32,8 @@ if TYPE_CHECKING:
 
     from tidemark.keeper.births import Births
 
-FREEZE_SECONDS = 10.0
-"""How long a freeze waits for a thread that is deep in the kernel."""
 
-STUCK_SECONDS = 0.02
-"""After so long a freeze looks for a reason why a thread does not stop."""
+_STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
 
 
 class State(Enum):
@@ -178,6 +177,8 @@ class Tree:
         self._births = births
         self._unfollowed = Unfollowed(self, births, observer)
         self._lasts = Lasts()
+        self.budget = Budget()
+        self.late: set[int] = set()  # threads that are to stay where they stop, though others run
         self.threads: dict[int, Thread] = {}
         self._expected: dict[int, Thread | None] = {}  # not seen yet; who announced it waits
         self._early: set[int] = set()  # seen, not announced yet
@@ -192,12 +193,16 @@ class Tree:
         self._births.begin([pid])
         self._add_thread(self._add_process(pid, None), pid)
 
-    def attach(self, root: int) -> None:
+    def attach(self, root: int, seconds: float | None = None) -> None:
         """Seize a running process with all its descendants and leave them frozen.
 
-        :raises AttachError: when one of them cannot be traced; then all are let go
+        :param seconds: for how long they may stand until the tree is thawed
+        :raises AttachError: when one of them cannot be traced, or that takes too long; then all
+            are let go
         """
         self.root_pid = root
+        self.budget = Budget(seconds)
+        self.budget.begin()
         self.frozen = True
         self._births.begin(proc.tree_of(root))
         try:
@@ -212,6 +217,7 @@ class Tree:
         """Seize what is not seized yet; a process may have forked or made threads meanwhile."""
         found = False
         for pid in proc.tree_of(root):
+            self.budget.check()
             for tid in proc.thread_ids(pid):
                 if tid not in self.threads and not proc.has_ended(tid):
                     found |= not proc.is_worker(tid) and self.seize_thread(pid, tid)
@@ -264,41 +270,35 @@ class Tree:
         :raises AttachError: when a thread does not stop; then the tree runs on
         """
         self._births.hear()
-        self._interrupt_all()
+        self.interrupt_all()
         self.settle()
         self._unfollowed.take_in_all()
 
-    def _interrupt_all(self) -> None:
+    def interrupt_all(self) -> None:
+        """Ask every thread that runs to stop."""
         self.frozen = True
         for thread in list(self.threads.values()):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
                     tracee.interrupt(thread.tid)
 
-    def settle(self) -> None:
+    def settle(self, seconds: float = FREEZE_SECONDS) -> None:
         """Handle events until every thread stands.
 
-        :raises AttachError: when one does not stop; then the tree runs on
+        :raises AttachError: when one does not stop, or attaching takes too long; then the tree
+            runs on
         """
-        deadline = time.monotonic() + FREEZE_SECONDS
-        patience = time.monotonic() + STUCK_SECONDS
-        pause = 0.0
-        while moving := self._moving():
-            if self.pump():
-                pause = 0.0
-                continue
-            self._observer.attend()
-            if time.monotonic() > deadline:
-                self.thaw()
-                raise AttachError(_unstoppable(moving))
-            if time.monotonic() > patience:
-                patience = time.monotonic() + STUCK_SECONDS
-                self._look_at_stuck()
-            # A thread stops within microseconds, unless it is deep in the kernel.
-            time.sleep(pause)
-            pause = min(pause + 0.00005, 0.01)
+        try:
+            wait_until_frozen(self, self.budget, seconds)
+        except AttachError:
+            self.thaw()
+            raise
 
-    def _look_at_stuck(self) -> None:
+    def attend(self) -> None:
+        """Let go of threads that wait for the observer and cannot stop before."""
+        self._observer.attend()
+
+    def look_at_stuck(self) -> None:
         """Find out why threads do not stop of which ptrace has not told what they do."""
         for thread in list(self.threads.values()):
             if thread.state is State.RUNNING and waits_for_vfork(thread.tid):
@@ -309,7 +309,7 @@ class Tree:
                 del thread.process.threads[thread.tid]
                 self._observer.executed(thread.process)
 
-    def _moving(self) -> list[int]:
+    def moving(self) -> list[int]:
         """Return the threads that may still store to memory."""
         moving = [t.tid for t in self.threads.values() if t.state is State.RUNNING]
         # The kernel marks the robust locks of a thread that ends.
@@ -320,13 +320,19 @@ class Tree:
         ]
         return moving + [tid for tid in self._expected if tid not in self.threads]
 
+    def let_run_but_late(self) -> None:
+        """Let every thread run that stands, but those that are late; these stay where they stop."""
+        self.frozen = False
+        for thread in list(self.threads.values()):
+            if thread.state is State.STOPPED and thread.tid not in self.late:
+                self._let_run(thread)
+
     def thaw(self) -> None:
         """Let every thread run on, or stay in the stop that SIGSTOP put it in."""
-        self.frozen = False
+        self.late.clear()
+        self.let_run_but_late()
+        self.budget = Budget()
         self.counts = Counts()
-        for thread in list(self.threads.values()):
-            if thread.state is State.STOPPED:
-                self._let_run(thread)
 
     def _let_run(self, thread: Thread) -> None:
         thread.state = State.RUNNING
@@ -366,8 +372,8 @@ class Tree:
         """Let all processes go, running, as if they had never been traced."""
         self.frozen = True
         with contextlib.suppress(AttachError):
-            self._interrupt_all()
-            self.settle()
+            self.interrupt_all()
+            self.settle(LEAVE_SECONDS)
         for thread in self.threads.values():
             with contextlib.suppress(ProcessGoneError):
                 tracee.detach(thread.tid)
@@ -404,9 +410,23 @@ class Tree:
                 self._on_exec(event)
             case EventKind.EXITING:
                 self._on_exiting(thread)
+            case EventKind.SIGNAL:
+                self._on_signal(thread, event.signal)
             case _:
                 thread.state = State.RUNNING
-                self._resume(thread, event.signal if event.kind is EventKind.SIGNAL else 0)
+                self._resume(thread)
+
+    def _on_signal(self, thread: Thread, number: int) -> None:
+        """Let a thread receive a signal: also one that it ignores, and would not know of."""
+        if number not in _STOPPING:
+            self._mend_call(thread)
+        thread.state = State.RUNNING
+        self._resume(thread, number)
+
+    def _mend_call(self, thread: Thread) -> None:
+        """Have a call made again that was to wait without limit, and that our stop has ended."""
+        with contextlib.suppress(ProcessGoneError):
+            tracee.mend_call(thread.tid)
 
     def _resume(self, thread: Thread, signal: int = 0) -> None:
         """Let a thread on from a stop that is not the one a freeze waits for."""
@@ -419,10 +439,12 @@ class Tree:
     def _on_stopped(self, thread: Thread, signal: int) -> None:
         if thread.state is State.LEAVING:
             return
+        if not signal and not thread.group_stop:  # after SIGCONT they end, as ever
+            self._mend_call(thread)
         thread.state = State.STOPPED
         thread.group_stop = signal
         thread.stops += 1
-        if not self.frozen:
+        if not self.frozen and thread.tid not in self.late:
             self._let_run(thread)
 
     def _on_child(self, thread: Thread, event: Event) -> None:
@@ -575,11 +597,3 @@ class Tree:
 
 def _is_traced(tid: int) -> bool:
     return proc.status_field(tid, "TracerPid") in {str(os.getpid()), None}
-
-
-def _unstoppable(tids: list[int]) -> str:
-    described = ", ".join(f"{tid} ({proc.state_of(tid) or 'gone'})" for tid in tids[:5])
-    return (
-        f"these threads did not stop within {FREEZE_SECONDS:.0f} s: {described}; "
-        "one in state D waits for a device: try again when it is idle"
-    )
