@@ -11,6 +11,7 @@ over before a search finds nothing new.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from tidemark.keeper.births import Births
 
+
+_MOST_CALLERS = 16
+"""So many threads of a process are tried, where not each one can make system calls of ours."""
 
 _STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
 
@@ -144,6 +148,9 @@ class Observer(Protocol):
 
     def ended(self, process: Process) -> None:
         """Learn that a process is gone; it need not have stood before."""
+
+    def guards(self, process: Process) -> None:
+        """Let a process guard memory of its own, which it cannot while that is under a tracker."""
 
     def attend(self) -> None:
         """Let go of threads that wait for the observer and cannot stop before."""
@@ -426,7 +433,8 @@ class Tree:
     def _mend_call(self, thread: Thread) -> None:
         """Have a call made again that was to wait without limit, and that our stop has ended."""
         with contextlib.suppress(ProcessGoneError):
-            tracee.mend_call(thread.tid)
+            if tracee.mend_call(thread.tid):
+                self._observer.guards(thread.process)
 
     def _resume(self, thread: Thread, signal: int = 0) -> None:
         """Let a thread on from a stop that is not the one a freeze waits for."""
@@ -581,14 +589,16 @@ class Tree:
             self.root_ending = ending
         self._observer.ended(process)
 
-    def stopped_thread(self, pids: Iterable[int]) -> Thread | None:
-        """Return a thread of one of the processes that stands, to execute system calls in."""
-        for pid in sorted(pids):
-            process = self.processes.get(pid)
-            thread = process.stopped_thread() if process else None
-            if thread is not None:
-                return thread
-        return None
+    def stopped_threads(self, pids: Iterable[int]) -> list[Thread]:
+        """Return threads of the processes that stand, to execute system calls in one of them."""
+        standing = (
+            thread
+            for pid in sorted(pids)
+            if pid in self.processes
+            for thread in self.processes[pid].threads.values()
+            if thread.state is State.STOPPED
+        )
+        return list(itertools.islice(standing, _MOST_CALLERS))
 
     def in_order(self) -> Iterator[Process]:
         """Yield the processes by canonical number."""
