@@ -96,13 +96,6 @@ class Process:
         """Return the threads that have not been let go at their end."""
         return [thread for thread in self.threads.values() if thread.state is not State.LEAVING]
 
-    def stopped_thread(self) -> Thread | None:
-        """Return a thread that stands and can be asked to execute system calls."""
-        for thread in self.threads.values():
-            if thread.state is State.STOPPED:
-                return thread
-        return None
-
 
 @dataclass
 class Counts:
