@@ -7,12 +7,17 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
+#include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -184,34 +189,85 @@ static bool is_barred_from_the_rest(int tid)
 	return verdict == TM_FILTER_DEADLY || verdict == TM_FILTER_DENIES;
 }
 
-int tm_tracee_mend_call(int tid, struct tm_span *ret, struct tm_error *error)
+int tm_tracee_mend_call(int tid, struct tm_event *event, struct tm_error *error)
 {
 	enum { GUARD_INSTALL = 102 /* MADV_GUARD_INSTALL */ };
 	struct ended_call call;
+	bool mended;
 
-	*ret = (struct tm_span){0};
 	if (!read_call(tid, &call))
 		return TM_OK;
-	if (call.result == -TM_ERESTARTNOINTR && !call.of_32_bits && call.number == SYS_madvise &&
-	    call.arguments[2] == GUARD_INSTALL)
-		*ret = (struct tm_span){.start = call.arguments[0],
-					.end = call.arguments[0] + call.arguments[1]};
-	if ((call.result == -EINTR && is_to_wait(&call)) ||
-	    (call.result == -TM_ERESTART_RESTARTBLOCK && is_barred_from_the_rest(tid)))
-		if (ptrace(PTRACE_POKEUSER, tid, AT(rax), (void *)(long)-TM_ERESTARTNOHAND) < 0)
-			return tm_fail_on(error, tid, "have a system call made again");
+	event->guards = call.result == -TM_ERESTARTNOINTR && !call.of_32_bits &&
+			call.number == SYS_madvise && call.arguments[2] == GUARD_INSTALL;
+	mended = call.result == -TM_ERESTARTNOHAND && is_to_wait(&call);
+	event->waits = mended || (call.result == -EINTR && is_to_wait(&call));
+	if (mended || (!event->waits &&
+		       !(call.result == -TM_ERESTART_RESTARTBLOCK && is_barred_from_the_rest(tid))))
+		return TM_OK;
+	if (ptrace(PTRACE_POKEUSER, tid, AT(rax), (void *)(long)-TM_ERESTARTNOHAND) < 0)
+		return tm_fail_on(error, tid, "have a system call made again");
 	return TM_OK;
+}
+
+/* Whether a thread sleeps in a call of a kind that is mended, whatever its time limit. */
+static bool sleeps_in_one(int tid)
+{
+	TM_CLEANUP(tm_close) int fd = -1;
+	struct tm_error ignored;
+	char text[32] = "";
+	long number;
+
+	if (tm_open_proc(tid, "syscall", O_RDONLY, &fd, &ignored) != TM_OK ||
+	    read(fd, text, sizeof(text) - 1) <= 0 || text[0] == 'r')
+		return false;
+	number = strtol(text, NULL, 10) & ~X32_BIT;
+	for (size_t i = 0; i < sizeof(native) / sizeof(native[0]); i++)
+		if (native[i].number == number)
+			return true;
+	for (size_t i = 0; i < sizeof(of_32_bits) / sizeof(of_32_bits[0]); i++)
+		if (of_32_bits[i].number == number)
+			return true;
+	return false;
+}
+
+/* Whether a thread stands as interrupted, which is not taken note of: it is still to be reported.
+ */
+static bool has_stopped(int tid)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+	       info.si_pid == tid && info.si_status == (SIGTRAP | PTRACE_EVENT_STOP << 8);
+}
+
+int tm_tracee_interrupt_call(int tid, bool sure, struct tm_error *error)
+{
+	enum { LOOKS = 200 }; /* of less than a microsecond each */
+	bool careful = sure || sleeps_in_one(tid);
+	struct tm_event ignored;
+	int code = tm_tracee_interrupt(tid, error);
+
+	for (int i = 0; careful && code == TM_OK && i < LOOKS; i++)
+		if (has_stopped(tid))
+			return tm_tracee_mend_call(tid, &ignored, error);
+	return code;
 }
 
 #else
 
 /* Elsewhere the registers of a thread at this stop do not tell what call it was within. */
-int tm_tracee_mend_call(int tid, struct tm_span *ret, struct tm_error *error)
+int tm_tracee_mend_call(int tid, struct tm_event *event, struct tm_error *error)
 {
 	(void)tid;
+	(void)event;
 	(void)error;
-	*ret = (struct tm_span){0};
 	return TM_OK;
+}
+
+int tm_tracee_interrupt_call(int tid, bool sure, struct tm_error *error)
+{
+	(void)sure;
+	return tm_tracee_interrupt(tid, error);
 }
 
 #endif

@@ -54,7 +54,8 @@ class State(Enum):
 class Thread:
     """One thread of a traced process; ``group_stop`` is the signal that stopped it, or 0.
 
-    ``stops`` counts how often it has stood because it was interrupted.
+    ``stops`` counts how often it has stood because it was interrupted, and ``waits`` is whether it
+    was within a call without a time limit then; None before.
     """
 
     tid: int
@@ -62,6 +63,7 @@ class Thread:
     state: State = State.RUNNING
     group_stop: int = 0
     stops: int = 0
+    waits: bool | None = None
 
     @property
     def leaves(self) -> bool:
@@ -178,6 +180,7 @@ class Tree:
         self._unfollowed = Unfollowed(self, births, observer)
         self._lasts = Lasts()
         self.budget = Budget()
+        self._group_stopped: set[Thread] = set()  # some of them may have ended
         self.late: set[int] = set()  # threads that are to stay where they stop, though others run
         self.threads: dict[int, Thread] = {}
         self._expected: dict[int, Thread | None] = {}  # not seen yet; who announced it waits
@@ -221,6 +224,7 @@ class Tree:
             for tid in proc.thread_ids(pid):
                 if tid not in self.threads and not proc.has_ended(tid):
                     found |= not proc.is_worker(tid) and self.seize_thread(pid, tid)
+                self.pump()
         if root not in self.processes:
             raise AttachError(f"process {root} is gone; name one that runs")
         return found
@@ -234,7 +238,7 @@ class Tree:
         try:
             tracee.seize(tid, self._options)
             if self.frozen:
-                tracee.interrupt(tid)
+                tracee.interrupt(tid, waits=None)
         except ProcessGoneError:
             return False
         process = self.processes.get(pid)
@@ -275,12 +279,23 @@ class Tree:
         self._unfollowed.take_in_all()
 
     def interrupt_all(self) -> None:
-        """Ask every thread that runs to stop."""
+        """Ask every thread that runs to stop.
+
+        Who has stopped is seen to at once: if we died before, its system call might have failed.
+        """
         self.frozen = True
         for thread in list(self.threads.values()):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
-                    tracee.interrupt(thread.tid)
+                    tracee.interrupt(thread.tid, waits=self._may_mend(thread))
+                self.pump()
+
+    def _may_mend(self, thread: Thread) -> bool | None:
+        """Return whether a thread is within a call that is to be made again; None: not known.
+
+        Not where a thread is stopped by a signal: that ends such a call, too.
+        """
+        return False if self._group_stopped else thread.waits
 
     def settle(self, seconds: float = FREEZE_SECONDS) -> None:
         """Handle events until every thread stands.
@@ -369,11 +384,15 @@ class Tree:
         return thread.stops == stops and self.threads.get(thread.tid) is thread
 
     def detach(self) -> None:
-        """Let all processes go, running, as if they had never been traced."""
-        self.frozen = True
-        with contextlib.suppress(AttachError):
-            self.interrupt_all()
-            self.settle(LEAVE_SECONDS)
+        """Let all processes go, running, as if they had never been traced.
+
+        Who runs need not be stopped for that, which might end a system call: the kernel lets it go
+        at the end of this process, which is to be soon.
+        """
+        if self.frozen:
+            with contextlib.suppress(AttachError):
+                self.settle(LEAVE_SECONDS)  # what our interrupts have ended is to be made again
+        self.pump()
         for thread in self.threads.values():
             with contextlib.suppress(ProcessGoneError):
                 tracee.detach(thread.tid)
@@ -385,7 +404,7 @@ class Tree:
     def pump(self) -> bool:
         """Handle all events that have come; return whether there was any."""
         found = False
-        while event := tracee.wait():
+        while event := tracee.wait(mend=not self._group_stopped):
             found = True
             self._handle(event)
         return self._let_lasts_go() or found
@@ -403,6 +422,7 @@ class Tree:
             thread = self._adopt(event.tid, stands=event.kind is EventKind.STOPPED)
         match event.kind:
             case EventKind.STOPPED:
+                self._mend_call(thread, event)
                 self._on_stopped(thread, event.signal)
             case EventKind.CHILD | EventKind.VFORK:
                 self._on_child(thread, event)
@@ -411,23 +431,24 @@ class Tree:
             case EventKind.EXITING:
                 self._on_exiting(thread)
             case EventKind.SIGNAL:
-                self._on_signal(thread, event.signal)
+                self._mend_call(thread, event)
+                thread.state = State.RUNNING
+                self._resume(thread, event.signal)
             case _:
                 thread.state = State.RUNNING
                 self._resume(thread)
 
-    def _on_signal(self, thread: Thread, number: int) -> None:
-        """Let a thread receive a signal: also one that it ignores, and would not know of."""
-        if number not in _STOPPING:
-            self._mend_call(thread)
-        thread.state = State.RUNNING
-        self._resume(thread, number)
+    def _mend_call(self, thread: Thread, event: Event) -> None:
+        """Have a call made again that was to wait without limit, and that a stop of ours has ended.
 
-    def _mend_call(self, thread: Thread) -> None:
-        """Have a call made again that was to wait without limit, and that our stop has ended."""
-        with contextlib.suppress(ProcessGoneError):
-            if tracee.mend_call(thread.tid):
-                self._observer.guards(thread.process)
+        While a thread is stopped by a signal, none has been mended yet: of that one it must not be.
+        """
+        if self._group_stopped and not thread.group_stop and event.signal not in _STOPPING:
+            with contextlib.suppress(ProcessGoneError):
+                event = tracee.mend_call(event)
+        thread.waits = event.waits
+        if event.guards:
+            self._observer.guards(thread.process)
 
     def _resume(self, thread: Thread, signal: int = 0) -> None:
         """Let a thread on from a stop that is not the one a freeze waits for."""
@@ -440,9 +461,8 @@ class Tree:
     def _on_stopped(self, thread: Thread, signal: int) -> None:
         if thread.state is State.LEAVING:
             return
-        if not signal and not thread.group_stop:  # after SIGCONT they end, as ever
-            self._mend_call(thread)
         thread.state = State.STOPPED
+        (self._group_stopped.add if signal else self._group_stopped.discard)(thread)
         thread.group_stop = signal
         thread.stops += 1
         if not self.frozen and thread.tid not in self.late:
