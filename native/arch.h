@@ -9,6 +9,14 @@
 #include <string.h>
 #include <sys/user.h>
 
+/* What the kernel leaves in the result of a system call that it will restart: linux/errno.h. */
+enum {
+	TM_ERESTARTSYS = 512,
+	TM_ERESTARTNOINTR = 513,
+	TM_ERESTARTNOHAND = 514,	/* unless a signal's handler runs */
+	TM_ERESTART_RESTARTBLOCK = 516, /* by restart_syscall(2), for the rest of its time */
+};
+
 #if defined(__x86_64__)
 
 #define TM_SYSCALL_INSTRUCTION {0x0f, 0x05}
@@ -44,6 +52,12 @@ static inline uint64_t tm_registers_instruction(const struct tm_registers *regis
 	return registers->user.rip;
 }
 
+/* The number of the system call that the thread is within, negative for none. */
+static inline int64_t tm_registers_number(const struct tm_registers *registers)
+{
+	return (int64_t)registers->user.orig_rax;
+}
+
 /* Sets the next instruction, of no system call. */
 static inline void tm_registers_go(struct tm_registers *registers, uint64_t instruction)
 {
@@ -77,6 +91,13 @@ static inline int64_t tm_registers_result(const struct tm_registers *registers)
 static inline uint64_t tm_registers_instruction(const struct tm_registers *registers)
 {
 	return registers->user.pc;
+}
+
+/* It is not kept where the registers are. */
+static inline int64_t tm_registers_number(const struct tm_registers *registers)
+{
+	(void)registers;
+	return 0;
 }
 
 static inline void tm_registers_go(struct tm_registers *registers, uint64_t instruction)

@@ -1,14 +1,16 @@
 /*
  * Making a stopped thread execute system calls.
  *
- * The instruction is one of a lifeline, which brings the thread back where it was if we die, or
- * else one in the thread's own vDSO: so no code is changed. Signals are blocked meanwhile: a
- * handler must not run on registers that are not the program's. The thread is let run from system
- * call stop to system call stop, not stepped: a single step ends with a forced SIGTRAP, which would
- * reset a program's own handler for it. At the end it is interrupted: only after a stop of that
- * kind does the kernel restart the system call that the very first interrupt had cut short. On
- * arm64 it has turned the thread back to that call before we see it, and a call with a time limit
- * (a sleep, a poll) then begins anew with all of it.
+ * The instruction is one of a lifeline, which brings the thread back where it was if we die: no
+ * code of the program is changed. A thread that could not be brought back so is left alone.
+ * Signals are blocked meanwhile: a handler must not run on registers that are not the program's.
+ * Those that an instruction itself raises are not: the kernel would take a handler away that it
+ * cannot run at once. None of ours raises one, if all is as it seems. The thread is let run from
+ * system call stop to system call stop, not stepped: a single step ends with a forced SIGTRAP,
+ * which would reset a program's own handler for it. At the end it is interrupted: only after a stop
+ * of that kind does the kernel restart the system call that the very first interrupt had cut short.
+ * On arm64 it has turned the thread back to that call before we see it, and a call with a time
+ * limit (a sleep, a poll) then begins anew with all of it.
  *
  * Each stop costs two changes of thread, which is most of the time that this takes. So there are
  * no more than needed, several threads are let run before one of them is waited for, and our own
@@ -107,56 +109,140 @@ static uint64_t abort_address(const struct tm_injection *injection)
 	return at - section.start < section.length ? section.abort : 0;
 }
 
-/* A filter of system calls (seccomp) may kill a thread that makes one of ours. */
-static int suspend_filter(struct tm_injection *injection, struct tm_error *error)
+/*
+ * A filter of system calls (seccomp) is suspended while we make ours. If we die before the end of
+ * one, the kernel has it back, and the thread makes the rest of the calls of its lifeline under it.
+ */
+static int pass_filters(struct tm_injection *injection, struct tm_error *error)
 {
+	static const long calls[] = {SYS_rt_sigprocmask, SYS_close, SYS_munmap, SYS_userfaultfd};
 	long options = tm_ptrace_options(injection->options) | PTRACE_O_SUSPEND_SECCOMP;
+	int tid = injection->tid;
 
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		enum tm_filter_verdict verdict = tm_filter_judge(tid, calls[i]);
+
+		if (verdict == TM_FILTER_DEADLY ||
+		    (verdict == TM_FILTER_DENIES && calls[i] != SYS_userfaultfd))
+			return tm_fail(error, TM_UNSUPPORTED,
+				       "thread %d may not make our system calls (seccomp)", tid);
+		if (verdict == TM_FILTER_NONE)
+			break;
+	}
 	/* It takes less time to suspend what is not there than to look for it. */
-	injection->filtered = ptrace(PTRACE_SETOPTIONS, injection->tid, NULL, options) == 0;
-	if (injection->filtered || tm_status_number(injection->tid, "Seccomp") == 0)
+	injection->filtered = ptrace(PTRACE_SETOPTIONS, tid, NULL, options) == 0;
+	if (injection->filtered || tm_status_number(tid, "Seccomp") == 0)
 		return TM_OK;
 	return tm_fail(error, TM_UNSUPPORTED,
 		       "process %d filters its system calls (seccomp), which only root may suspend",
+		       tid);
+}
+
+/* A thread in strict mode (seccomp) has no filters; it stands in one of a few calls, or in none. */
+static int check_strict(const struct tm_injection *injection, struct tm_error *error)
+{
+	int64_t number = tm_registers_number(&injection->registers);
+
+	if (number > SYS_write || tm_status_number(injection->tid, "Seccomp") != 1)
+		return TM_OK;
+	return tm_fail(error, TM_UNSUPPORTED, "thread %d may not make our system calls (seccomp)",
 		       injection->tid);
 }
 
-static int prepare(struct tm_injection *injection, struct tm_vdso *vdso, struct tm_error *error)
+/* What a program has its system calls dispatched by (Syscall User Dispatch), as ptrace(2) tells it.
+ */
+struct dispatch {
+	uint64_t mode;
+	uint64_t selector;
+	uint64_t offset;
+	uint64_t length;
+};
+
+enum { GET_DISPATCH = 0x4211 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, Linux 6.4 */ };
+
+/* Our calls would be dispatched to the program; and so would be those of a lifeline. */
+static int check_dispatch(const struct tm_injection *injection, struct tm_error *error)
+{
+	struct dispatch dispatch = {0};
+
+	if (ptrace((enum __ptrace_request)GET_DISPATCH, injection->tid, sizeof(dispatch),
+		   &dispatch) < 0 ||
+	    dispatch.mode == 0)
+		return TM_OK;
+	return tm_fail(error, TM_UNSUPPORTED,
+		       "thread %d dispatches its system calls (Syscall User Dispatch)",
+		       injection->tid);
+}
+
+/* On other processors there is no lifeline, and the vDSO's own instruction is used. */
+static bool find_instruction(const struct tm_text *code, void *context)
+{
+	static const unsigned char instruction[] = TM_SYSCALL_INSTRUCTION;
+	struct tm_injection *injection = context;
+	unsigned char content[4096];
+	const unsigned char *found;
+	ssize_t size;
+
+	if (!code->vdso)
+		return false;
+	size = tm_memory_read(injection->tid, code->start, content, sizeof(content));
+	found = size > 0 ? memmem(content, (size_t)size, instruction, sizeof(instruction)) : NULL;
+	injection->instruction = found ? code->start + (uint64_t)(found - content) : 0;
+	return found != NULL;
+}
+
+static int prepare(struct tm_injection *injection, struct tm_error *error)
 {
 	int tid = injection->tid;
-	int code = tm_vdso_read(tid, vdso, error);
+	int code = get_registers(tid, &injection->registers, error);
 
-	if (code == TM_OK)
-		code = tm_vdso_instruction(tid, vdso, &injection->instruction, error);
-	if (code == TM_OK)
-		code = get_registers(tid, &injection->registers, error);
 	if (code == TM_OK)
 		code = request(PTRACE_GETSIGMASK, tid, sizeof(injection->signal_mask),
 			       &injection->signal_mask, "PTRACE_GETSIGMASK", error);
 	if (code == TM_OK)
-		code = suspend_filter(injection, error);
+		code = check_dispatch(injection, error);
+	if (code == TM_OK)
+		code = check_strict(injection, error);
+	if (code == TM_OK)
+		code = pass_filters(injection, error);
 	if (code == TM_OK)
 		save_restartable_sequence(injection);
 	return code;
 }
 
 /* Sets the thread on its way back, should we die: before anything of it is changed. */
-static int secure(struct tm_injection *injection, const struct tm_vdso *vdso,
-		  struct tm_error *error)
+static int secure(struct tm_injection *injection, struct tm_error *error)
 {
 	const struct tm_lifeline_target target = {.tid = injection->tid,
 						  .registers = &injection->registers,
 						  .signal_mask = injection->signal_mask,
 						  .abort_address = abort_address(injection)};
 	struct tm_registers registers = injection->registers;
-	uint64_t back;
+	int code = tm_lifeline_begin(&injection->lifeline, &target, error);
+	uint64_t back = tm_lifeline_back_address(&injection->lifeline);
 
-	tm_lifeline_begin(&injection->lifeline, vdso, &target);
-	back = tm_lifeline_back_address(&injection->lifeline);
+	if (code != TM_OK)
+		return code;
+	if (!back && !tm_text_find(injection->tid, find_instruction, injection))
+		return tm_fail(error, TM_UNSUPPORTED,
+			       "no system call instruction in the vDSO of %d", injection->tid);
 	if (!back)
 		return TM_OK;
 	tm_registers_go(&registers, back);
 	return set_registers(injection->tid, &registers, error);
+}
+
+/* The signals that an instruction raises. */
+static const int raised[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+
+/* The signals to block: all but those that an instruction raises, which are as they were. */
+static uint64_t quiet_mask(uint64_t before)
+{
+	uint64_t mask = ~0ULL;
+
+	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+		mask &= before | ~(1ULL << (raised[i] - 1));
+	return mask;
 }
 
 static void hold_our_signals(struct tm_injection *injection)
@@ -171,20 +257,20 @@ static void hold_our_signals(struct tm_injection *injection)
 int tm_injection_begin(struct tm_injection *injection, struct tm_stopped thread,
 		       struct tm_error *error)
 {
-	uint64_t all = ~0ULL;
-	struct tm_vdso vdso;
+	uint64_t quiet;
 	int code;
 
 	*injection = (struct tm_injection){
 		.tid = thread.tid, .options = thread.options, .lifeline.memory = -1};
-	code = prepare(injection, &vdso, error);
+	code = prepare(injection, error);
 	if (code != TM_OK)
 		return code;
 	hold_our_signals(injection);
 	injection->begun = true;
-	code = secure(injection, &vdso, error);
+	code = secure(injection, error);
+	quiet = quiet_mask(injection->signal_mask);
 	if (code == TM_OK)
-		code = request(PTRACE_SETSIGMASK, thread.tid, sizeof(all), &all,
+		code = request(PTRACE_SETSIGMASK, thread.tid, sizeof(quiet), &quiet,
 			       "PTRACE_SETSIGMASK", error);
 	if (code != TM_OK) {
 		tm_injection_end(injection);
@@ -197,6 +283,32 @@ static int resume(const struct tm_injection *injection, enum __ptrace_request wh
 		  struct tm_error *error)
 {
 	return request(what, injection->tid, 0, NULL, "resume for a system call", error);
+}
+
+/* Whether a signal that is about to be received comes of what the thread itself has just done. */
+static bool is_raised(int tid)
+{
+	siginfo_t info = {0};
+	bool found = false;
+
+	if (ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0 || info.si_code <= 0)
+		return false; /* it was sent */
+	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+		found = found || info.si_signo == raised[i];
+	return found;
+}
+
+/* Keeps a signal that arrives for the end; one that our own call has raised ends it. */
+static int hold_signal(struct tm_injection *injection, const struct tm_event *event,
+		       struct tm_error *error)
+{
+	if (event->kind != TM_EVENT_SIGNAL)
+		return TM_OK;
+	if (is_raised(injection->tid))
+		return tm_fail(error, TM_UNSUPPORTED, "a system call in thread %d raises signal %d",
+			       injection->tid, event->signal);
+	injection->held_signals |= 1ULL << (event->signal - 1);
+	return TM_OK;
 }
 
 /* Waits until the thread, which was resumed, stands with an event of the kind `wanted`. */
@@ -217,9 +329,9 @@ static int await(struct tm_injection *injection, enum __ptrace_request what, int
 			error->pid = injection->tid;
 			return TM_GONE;
 		}
-		if (event.kind == TM_EVENT_SIGNAL)
-			injection->held_signal = event.signal;
-		code = resume(injection, what, error);
+		code = hold_signal(injection, &event, error);
+		if (code == TM_OK)
+			code = resume(injection, what, error);
 		if (code != TM_OK)
 			return code;
 	}
@@ -313,8 +425,9 @@ static void put_back(struct tm_injection *injection)
 	if (injection->filtered)
 		(void)ptrace(PTRACE_SETOPTIONS, injection->tid, NULL,
 			     tm_ptrace_options(injection->options));
-	if (injection->held_signal)
-		(void)syscall(SYS_tkill, injection->tid, injection->held_signal);
+	for (int signal = 1; injection->held_signals >> (signal - 1); signal++)
+		if (injection->held_signals >> (signal - 1) & 1)
+			(void)syscall(SYS_tkill, injection->tid, signal);
 	pthread_sigmask(SIG_SETMASK, &injection->our_signals, NULL);
 }
 

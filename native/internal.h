@@ -34,20 +34,39 @@ long tm_ptrace_options(int options);
 /* A number in /proc/TID/status, 0 where there is none. */
 int tm_status_number(int tid, const char *field);
 
-/* The vDSO of a process, as far as it was read. */
-struct tm_vdso {
-	uint64_t address;
-	size_t size;   /* of the content, which may go on with what is mapped behind it */
-	size_t end;    /* of what belongs to it */
-	size_t mapped; /* the same in whole pages */
-	unsigned char content[4 * 4096];
-};
-
 /* Reads memory of a process up to the first page that cannot be read. */
 ssize_t tm_memory_read(int tid, uint64_t address, void *buffer, size_t size);
-int tm_vdso_read(int tid, struct tm_vdso *ret, struct tm_error *error);
-/* Finds an instruction for system calls. */
-int tm_vdso_instruction(int tid, const struct tm_vdso *vdso, uint64_t *ret, struct tm_error *error);
+
+/* A private mapping of a process that holds code, and cannot be stored to. */
+struct tm_text {
+	uint64_t start;
+	uint64_t end;
+	bool vdso; /* the kernel's own */
+};
+
+/* Returns true to have the search end. */
+typedef bool tm_text_visitor(const struct tm_text *code, void *context);
+
+/* Visits the mappings of code, the vDSO first; false where no visit has ended the search. */
+bool tm_text_find(int tid, tm_text_visitor *visit, void *context);
+/* The end of an ELF file in memory: of its sections' headers, or else of its one segment. */
+size_t tm_text_end(const unsigned char *content, size_t size);
+
+/* What the filters of a thread (seccomp) make of a system call; the higher, the worse. */
+enum tm_filter_verdict {
+	TM_FILTER_NONE,	   /* it has no filters */
+	TM_FILTER_PASSES,  /* it is made */
+	TM_FILTER_DENIES,  /* it returns an error */
+	TM_FILTER_DEADLY,  /* the thread is killed, sent a signal, or waits; or it cannot be told */
+	TM_FILTER_UNKNOWN, /* we may not ask for its filters, if it has any */
+};
+
+struct sock_filter;
+
+/* Runs a filter on a call of which only the number is known. */
+enum tm_filter_verdict tm_filter_run(const struct sock_filter *program, size_t count, long number);
+/* The verdict of all filters of a thread that we trace and that stands. */
+enum tm_filter_verdict tm_filter_judge(int tid, long number);
 
 /* What a thread goes back to: `abort_address` where it was in a restartable sequence. */
 struct tm_lifeline_target {
@@ -70,8 +89,9 @@ struct tm_undo {
 	bool of_result;
 };
 
-void tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_vdso *vdso,
-		       const struct tm_lifeline_target *target);
+/* TM_UNSUPPORTED where the thread's process has no room for one. */
+int tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_lifeline_target *target,
+		      struct tm_error *error);
 /* Where a thread goes back from; 0 where there is no lifeline. */
 uint64_t tm_lifeline_back_address(const struct tm_lifeline *lifeline);
 /* An instruction for the next system call, with the way back behind it; 0 where there is none. */
@@ -86,10 +106,10 @@ struct tm_injection {
 	int tid;
 	int options; /* of the thread's seizure */
 	bool begun;
-	bool filtered;	      /* a seccomp filter of the thread would be suspended */
-	bool called;	      /* the thread stands at the end of a call */
-	int held_signal;      /* a SIGSTOP that came meanwhile and is sent again at the end */
-	uint64_t instruction; /* address of a system call instruction, without a lifeline */
+	bool filtered;	       /* a seccomp filter of the thread would be suspended */
+	bool called;	       /* the thread stands at the end of a call */
+	uint64_t held_signals; /* that came meanwhile all the same, and are sent again at the end */
+	uint64_t instruction;  /* address of a system call instruction, without a lifeline */
 	uint64_t signal_mask;
 	sigset_t our_signals;  /* of this thread, before */
 	uint64_t rseq_pointer; /* of the critical section's descriptor, 0 for none */

@@ -5,12 +5,19 @@
  * It is a piece of code in the padding behind the end of the thread's vDSO, which no program
  * uses: the system call, another one that undoes it, the signal mask, the registers, and a
  * jump. As long as we live the thread is stopped after the first of these, and does no more.
- * Neither its stack nor its flags are touched.
+ * Neither its stack nor its flags are touched. Where the vDSO has no room, or is gone, the end of
+ * another mapping of code has it: the kernel copies that page for the process, as for a breakpoint.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <elf.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -75,10 +82,11 @@ static const struct {
 	{tm_lifeline_call_1, tm_lifeline_first_1, tm_lifeline_undo_1},
 };
 
-enum { CODE_BYTES = 512 /* at least as long as the code */, RESTART_SYSCALL = 219 };
-
-/* What the kernel leaves in a register of a system call that it will restart. */
-enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
+enum {
+	CODE_BYTES = 512,   /* at least as long as the code */
+	VDSO_BYTES = 16384, /* of it are looked at */
+	RESTART_SYSCALL = 219,
+};
 
 struct state {
 	uint64_t signal_mask;
@@ -117,9 +125,10 @@ static struct state state_of(const struct tm_registers *registers, uint64_t sign
 
 	if ((int64_t)user->orig_rax < 0)
 		return state;
-	if (result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND)
+	if (result == -TM_ERESTARTSYS || result == -TM_ERESTARTNOINTR ||
+	    result == -TM_ERESTARTNOHAND)
 		state.rax = user->orig_rax;
-	else if (result == -ERESTART_RESTARTBLOCK)
+	else if (result == -TM_ERESTART_RESTARTBLOCK)
 		state.rax = RESTART_SYSCALL;
 	else
 		return state;
@@ -127,39 +136,113 @@ static struct state state_of(const struct tm_registers *registers, uint64_t sign
 	return state;
 }
 
-/* Room for the code behind the end of the vDSO, 0 where there is none. */
-static uint64_t find_room(const struct tm_vdso *vdso)
+/* Whether a thread stands at an address of the code that would be at `start`, or it cannot be told.
+ */
+static bool is_inside(int tid, uint64_t start)
 {
-	const unsigned char nothing[CODE_BYTES] = {0};
-	size_t size = (code_size() + 15) & ~15UL;
+	struct user_regs_struct registers;
+	struct iovec vector = {.iov_base = &registers, .iov_len = sizeof(registers)};
 
-	if (code_size() > CODE_BYTES || vdso->mapped > sizeof(vdso->content))
-		return 0;
-	/* Not zero is what was left there by somebody like us who died. */
-	for (size_t start = vdso->mapped - size; start >= vdso->end; start -= 16)
-		if (memcmp(vdso->content + start, nothing, size) == 0)
-			return vdso->address + start;
-	return 0;
+	return ptrace(PTRACE_GETREGSET, tid, (void *)NT_PRSTATUS, &vector) < 0 ||
+	       registers.rip - start <= code_size();
 }
 
-void tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_vdso *vdso,
-		       const struct tm_lifeline_target *target)
+/* Whether a thread of a process may still be on its way back by the code at `start`. */
+static bool is_in_use(int tid, uint64_t start)
+{
+	char path[32];
+	struct dirent *entry;
+	DIR *directory;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", tid);
+	directory = opendir(path);
+	if (!directory)
+		return true;
+	while (!found && (entry = readdir(directory)))
+		found = entry->d_name[0] != '.' && is_inside(atoi(entry->d_name), start);
+	closedir(directory);
+	return found;
+}
+
+/* Whether a piece of memory is what was left there by somebody like us who died. */
+static bool is_left_behind(const unsigned char *content)
+{
+	size_t back = (size_t)(tm_lifeline_back - tm_lifeline_code);
+
+	return memcmp(content + back, tm_lifeline_back,
+		      (size_t)(tm_lifeline_state - tm_lifeline_back)) == 0;
+}
+
+/* A search for room in the memory of a thread's process. */
+struct search {
+	int tid;
+	int memory;
+	uint64_t found;
+};
+
+static bool is_room(const struct search *search, const unsigned char *content, uint64_t address)
+{
+	const unsigned char nothing[CODE_BYTES] = {0};
+
+	return memcmp(content, nothing, code_size()) == 0 ||
+	       (is_left_behind(content) && !is_in_use(search->tid, address));
+}
+
+/* Looks for room in a mapping of code: behind its end, or at the end of its last page. */
+static bool look_for_room(const struct tm_text *code, void *context)
+{
+	struct search *search = context;
+	unsigned char content[VDSO_BYTES];
+	struct tm_error ignored;
+	size_t size = code->end - code->start, room = (code_size() + 15) & ~15UL, end = 0;
+	uint64_t start = code->start;
+
+	if (!code->vdso) {
+		start = code->end - tm_page_size();
+		size = tm_page_size();
+	}
+	if (size > sizeof(content) ||
+	    tm_pread_all(search->memory, content, size, start, &ignored) != TM_OK)
+		return false;
+	if (code->vdso) /* one of which a part was taken away has no header to tell its end */
+		end = tm_text_end(content, size);
+	else
+		end = size - room;
+	for (size_t at = size - room; at >= end && !search->found; at -= 16)
+		if (is_room(search, content + at, start + at))
+			search->found = start + at;
+	return search->found;
+}
+
+int tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_lifeline_target *target,
+		      struct tm_error *error)
 {
 	unsigned char code[CODE_BYTES];
 	struct state state =
 		state_of(target->registers, target->signal_mask, target->abort_address);
-	struct tm_error ignored; /* without a lifeline it is done all the same */
+	struct search search = {.tid = target->tid};
+	int result;
 
-	*lifeline = (struct tm_lifeline){.address = find_room(vdso), .memory = -1};
-	if (!lifeline->address)
-		return;
+	_Static_assert(sizeof(state) == 11 * 8, "as much as the code has room for");
+	*lifeline = (struct tm_lifeline){.memory = -1};
+	/* What a program itself may not write its tracer may: as for a breakpoint. */
+	result = tm_open_proc(target->tid, "mem", O_RDWR, &lifeline->memory, error);
+	if (result != TM_OK)
+		return result;
+	search.memory = lifeline->memory;
+	if (!tm_text_find(target->tid, look_for_room, &search))
+		return tm_fail(error, TM_UNSUPPORTED,
+			       "process %d has no room for a system call of ours", target->tid);
 	memcpy(code, tm_lifeline_code, code_size());
 	memcpy(code + (tm_lifeline_state - tm_lifeline_code), &state, sizeof(state));
-	/* What a program itself may not write its tracer may: as for a breakpoint. */
-	if (tm_open_proc(target->tid, "mem", O_RDWR, &lifeline->memory, &ignored) != TM_OK ||
-	    tm_pwrite_all(lifeline->memory, code, code_size(), lifeline->address, &ignored) !=
-		    TM_OK)
-		lifeline->address = 0;
+	lifeline->address = search.found;
+	result = tm_pwrite_all(lifeline->memory, code, code_size(), lifeline->address, error);
+	if (result == TM_OK)
+		return TM_OK;
+	lifeline->address = 0;
+	return tm_fail(error, result == TM_SHORT ? TM_GONE : TM_UNSUPPORTED,
+		       "process %d: its code cannot be written", target->tid);
 }
 
 uint64_t tm_lifeline_back_address(const struct tm_lifeline *lifeline)
@@ -206,12 +289,13 @@ void tm_lifeline_end(struct tm_lifeline *lifeline)
 #else
 
 /* On arm64 no jump leaves all registers alone: a thread whose tracer dies there is lost. */
-void tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_vdso *vdso,
-		       const struct tm_lifeline_target *target)
+int tm_lifeline_begin(struct tm_lifeline *lifeline, const struct tm_lifeline_target *target,
+		      struct tm_error *error)
 {
-	(void)vdso;
 	(void)target;
+	(void)error;
 	*lifeline = (struct tm_lifeline){.memory = -1};
+	return TM_OK;
 }
 
 uint64_t tm_lifeline_back_address(const struct tm_lifeline *lifeline)

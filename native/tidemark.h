@@ -180,7 +180,12 @@ struct tm_event {
 	int signal;
 	int child;
 	int exit_code;
+	bool waits;  /* it stands within a call that was mended: tm_tracee_mend_call() */
+	bool guards; /* it stands within one that cannot come to an end: the same */
 };
+
+/* How to wait; TM_WAIT_MEND: tm_tracee_mend_call() is called at once, where it applies. */
+enum { TM_WAIT_BLOCK = 1, TM_WAIT_MEND = 2 };
 
 /* Options of tm_tracee_seize. */
 enum { TM_SEIZE_FOLLOW = 1, TM_SEIZE_KILL_WITH_TRACER = 2 };
@@ -195,13 +200,28 @@ struct tm_stopped {
 };
 
 int tm_tracee_interrupt(int tid, struct tm_error *error);
-/* Reports one change of any tracee, or of `tid` where it is above 0; waits for it if told. */
-int tm_tracee_wait(int tid, bool block, struct tm_event *ret, struct tm_error *error);
+/*
+ * The same for a thread that is within a system call of those that tm_tracee_mend_call() mends, or
+ * may be: it is mended within microseconds, lest we die in between. A `sure` caller knows it is.
+ */
+int tm_tracee_interrupt_call(int tid, bool sure, struct tm_error *error);
+/* Reports one change of any tracee, or of `tid` where it is above 0; `how`: TM_WAIT_BLOCK, .._MEND.
+ */
+int tm_tracee_wait(int tid, int how, struct tm_event *ret, struct tm_error *error);
 /* Lets a stopped thread run on and receive `signal`, where it is not 0. */
 int tm_tracee_continue(int tid, int signal, struct tm_error *error);
 /* Leaves a thread in its group stop, but lets it report again. */
 int tm_tracee_listen(int tid, struct tm_error *error);
 int tm_tracee_detach(int tid, int signal, struct tm_error *error);
+/*
+ * To be called when a thread stands because it was interrupted, or is about to receive a signal
+ * other than those that stop and continue. A system call that this has ended, and that had no time
+ * limit, is made again when the thread runs on, unless the handler of a signal runs first. If we
+ * die before this is called, it fails with EINTR. Sets `waits` if there is such a call, and
+ * `guards` if the thread is about to have memory guarded (MADV_GUARD_INSTALL): under uffd-wp that
+ * does not come to an end.
+ */
+int tm_tracee_mend_call(int tid, struct tm_event *event, struct tm_error *error);
 /*
  * Makes a stopped thread execute one system call and stand exactly as before. *ret is its
  * result, or a negative errno. TM_UNSUPPORTED where the thread filters its system calls

@@ -126,14 +126,31 @@ static void decode(int tid, int status, struct tm_event *ret)
 	}
 }
 
-int tm_tracee_wait(int tid, bool block, struct tm_event *ret, struct tm_error *error)
+/* Whether an event is one at which a system call may have been ended that is to be made again. */
+static bool ends_calls(const struct tm_event *event)
 {
+	switch (event->signal) {
+	case SIGSTOP:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+	case SIGCONT:
+		return false; /* these end it without us, too */
+	default:
+		return event->kind == TM_EVENT_SIGNAL || event->kind == TM_EVENT_STOPPED;
+	}
+}
+
+int tm_tracee_wait(int tid, int how, struct tm_event *ret, struct tm_error *error)
+{
+	struct tm_error ignored; /* it may have been killed meanwhile, which is reported next */
 	int status;
 	pid_t got;
 
 	memset(ret, 0, sizeof(*ret));
 	do
-		got = waitpid(tid > 0 ? tid : -1, &status, __WALL | (block ? 0 : WNOHANG));
+		got = waitpid(tid > 0 ? tid : -1, &status,
+			      __WALL | (how & TM_WAIT_BLOCK ? 0 : WNOHANG));
 	while (got < 0 && errno == EINTR);
 	if (got < 0 && errno == ECHILD && tid <= 0)
 		return TM_OK; /* no tracee is left: nothing can happen */
@@ -141,5 +158,7 @@ int tm_tracee_wait(int tid, bool block, struct tm_event *ret, struct tm_error *e
 		return tm_fail_on(error, tid, "waitpid");
 	if (got > 0)
 		decode(got, status, ret);
+	if (how & TM_WAIT_MEND && ends_calls(ret))
+		(void)tm_tracee_mend_call(got, ret, &ignored);
 	return TM_OK;
 }

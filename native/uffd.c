@@ -133,6 +133,10 @@ static int refused(const struct tm_space *space, int64_t result, struct tm_error
 	errno = (int)-result;
 	if (errno == ENOSYS)
 		return tm_fail(error, TM_UNSUPPORTED, "the kernel has no userfaultfd");
+	if (errno == EMFILE) /* it is compared by content until there is room */
+		return tm_fail(error, TM_UNSUPPORTED,
+			       "process %d has no descriptor left for a userfaultfd",
+			       space->thread.pid);
 	return tm_fail_on(error, space->thread.tid, "userfaultfd in the target");
 }
 

@@ -66,6 +66,8 @@ class Workload:
     stop_grace: float
     check: tuple[str, ...] | None
     env: Mapping[str, str]
+    stand: float = 2.0
+    """For how many seconds processes may stand while they are attached to."""
 
     @classmethod
     def from_json(cls, text: str) -> Workload:
@@ -91,6 +93,7 @@ class Workload:
             stop_grace=value["stop"]["grace"],
             check=_words(value["check"]),
             env=value["env"],
+            stand=value.get("stand", cls.stand),
         )
 
     def to_json(self) -> str:
@@ -109,6 +112,7 @@ class Workload:
             "stop": {"signal": self.stop_signal, "grace": self.stop_grace},
             "check": self.check,
             "env": dict(self.env),
+            "stand": self.stand,
         }
         return json.dumps(value)
 

@@ -1007,19 +1007,52 @@ def own_userfaultfd(scene: Scene) -> Iterator[None]:
     scene.leader.store(window, 3)
 
 
-@case("a process that forbids our system calls (seccomp)", exact, user=refused)
-def filtered(scene: Scene) -> Iterator[None]:
+@case("a process whose filter (seccomp) denies our system calls", exact, user=refused)
+def denied(scene: Scene) -> Iterator[None]:
     window = scene.share()
-    scene.leader.ask("forbid", 323, 9, 27)  # userfaultfd, mmap, mincore
+    scene.leader.ask("deny", 323, 9, 27)  # userfaultfd, mmap, mincore
     yield
     scene.leader.store(window, 3)
 
 
-@case("the same, of a file in /dev/shm", exact, user=settled("untracked"))
+@case("a process whose filter kills for our system calls", settled("untracked"), user=refused)
+def filtered(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.ask("forbid", 323, 9, 27)
+    yield
+    scene.leader.store(window, 3)
+
+
+@case("the same, of a file in /dev/shm", settled("untracked"))
 def filtered_with_a_file(scene: Scene) -> Iterator[None]:
     window = scene.share("posix")
     scene.leader.close(scene.handle)
     scene.leader.ask("forbid", 323, 9, 27)
+    yield
+    scene.leader.store(window, 3)
+
+
+@case("a thread whose filter kills for our system calls, beside one without", exact)
+def half_filtered(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.fork("thread")
+    scene.leader.ask("forbid", 323, 9, 27)
+    yield
+    scene.leader.store(window, 3)
+
+
+@case("a process that dispatches its system calls itself", settled("untracked"), user=refused)
+def dispatched(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.ask("dispatch")
+    yield
+    scene.leader.store(window, 3)
+
+
+@case("a process without a vDSO", exact)
+def without_vdso(scene: Scene) -> Iterator[None]:
+    window = scene.share()
+    scene.leader.ask("drop_vdso")
     yield
     scene.leader.store(window, 3)
 

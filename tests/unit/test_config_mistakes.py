@@ -24,7 +24,7 @@ ONE_WORKLOAD = "`epochs` and `advance`, exactly one of `run` or `attach`"
 ONE_ADVANCE = "exactly one of `steps`, `seconds` or `command`"
 WORKLOAD_KEYS = (
     "`run`, `attach`, `epochs`, `advance`, `tracker`, `audit`, `strict`, `drop_unchanged`, `live`, "
-    "`ready`, `timeout`, `stop`, `check`, `env` and `resources`"
+    "`ready`, `stand`, `timeout`, `stop`, `check`, `env` and `resources`"
 )
 NAME_RULE = "a name is a letter, then letters, digits, `_` and `-`; rename the workload"
 STARTED_ONLY = "is only for a workload with `run`; remove it"

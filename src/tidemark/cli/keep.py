@@ -45,6 +45,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=60.0,
         help="how long a command may take until it shares memory (60s)",
     )
+    parser.add_argument(
+        "--stand",
+        metavar="TIME",
+        type=seconds,
+        default=2.0,
+        help="for how long a process may stand while it is attached to (2s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -96,6 +103,7 @@ def _workload(arguments: Namespace) -> Workload:
         attach_pid=arguments.pid,
         attach_pidfile=str(arguments.pidfile.absolute()) if arguments.pidfile else None,
         timeout=arguments.timeout,
+        stand=arguments.stand,
     )
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
+
+from tidemark.keeper.client import is_alive
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Mapping
 
 SUMMARY = "keep a process no more"
+
+_END_SECONDS = 10.0
+"""It ends within some milliseconds."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,9 +38,18 @@ def run(arguments: Namespace) -> int:
     from tidemark.files import read_json
 
     path = find_keeper(arguments.keeper)
-    name = read_json(path)["workload"]
+    keeper = read_json(path)
+    name = keeper["workload"]
     with connect(path) as client:
         client.ask("release", stop=arguments.stop)
+    _wait_for_end(keeper)
     path.unlink(missing_ok=True)
     sys.stdout.write(f"{name}: {'stopped' if arguments.stop else 'released; it runs on'}\n")
     return 0
+
+
+def _wait_for_end(keeper: Mapping[str, Any]) -> None:
+    """Wait until the keeper has ended, which lets the processes go that it has traced."""
+    deadline = time.monotonic() + _END_SECONDS
+    while is_alive(keeper) and time.monotonic() < deadline:
+        time.sleep(0.002)

@@ -227,6 +227,12 @@ class WorkloadSection(Section):
         description="When the program is ready for its first epoch. Not given: at its first step "
         "where it advances by steps, otherwise as soon as it maps shared memory. Only with `run`.",
     )
+    stand: fields.Seconds = Field(
+        default=2.0,
+        title="seconds, more than 0",
+        description="For how long the processes of a program that runs already may stand while it "
+        "is attached to; longer, and it is refused and left as it was.",
+    )
     timeout: fields.Seconds = Field(
         default=60.0,
         title="seconds, more than 0",

@@ -134,7 +134,7 @@ def _attach(live: Live) -> None:
         # It could not even make the system call that tracking begins with.
         raise AttachError(f"process {pid} is frozen by its control group {group}; thaw that first")
     try:
-        live.tree.attach(pid)
+        live.tree.attach(pid, live.workload.stand)
     except TracedError as error:
         raise AttachError(f"{error}; end that debugger or tracer first") from error
     except ForbiddenError as error:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tidemark.keeper.region import Region
     from tidemark.keeper.tree import Process, Tree
     from tidemark.keeper.views import View
+    from tidemark.native.space import View as RawView
 
 
 def resident_data(
@@ -45,15 +46,29 @@ def resident_data(
 
 def _ask(tree: Tree, process: Process, view: View, data: Bitmap) -> Bitmap:
     """Add what a view shows to ``data``; return the pages of which it was asked."""
-    thread = process.stopped_thread()
-    if thread is not None:
+    asked = ask_standing(tree, process.pid, (view.start, view.end, view.page), data)
+    return view.shown(data.pages) if asked else Bitmap(data.pages)
+
+
+def ask_standing(tree: Tree, pid: int, view: RawView, data: Bitmap) -> bool:
+    """Add the resident pages of a view to ``data``; False when no thread of it could be asked.
+
+    :raises LackingError: when none of its threads can make system calls of ours
+    """
+    refusal: LackingError | None = None
+    for thread in tree.stopped_threads([pid]):
         try:
-            resident(thread.stopped(), (view.start, view.end, view.page), data)
+            resident(thread.stopped(), view, data)
         except ProcessGoneError:
             tree.thread_left(thread)
+            return False
+        except LackingError as error:
+            refusal = refusal or error
         else:
-            return view.shown(data.pages)
-    return Bitmap(data.pages)
+            return True
+    if refusal is not None:
+        raise refusal
+    return False
 
 
 def _unseen(view: View, asked: Bitmap) -> bool:

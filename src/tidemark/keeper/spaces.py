@@ -107,6 +107,7 @@ class AddressSpace:
     blocks: list[View] = field(default_factory=list)  # the parts to watch, as planned
     covered: set[tuple[int, int]] = field(default_factory=set)
     steady: bool = False
+    left_alone: bool = False
 
     def stands(self, start: int, end: int) -> bool:
         """Return whether what was mapped at [start, end) when it was armed last is there still.
@@ -133,6 +134,18 @@ class AddressSpace:
             self.notices.remove(self.space.fileno())
             self.space.close()
             self.space = None
+
+    def may_open(self, attempt: int) -> bool:
+        """Return whether it is closed, and can perhaps be opened by the next thread of it."""
+        lacks = attempt == 0 or isinstance(self.failure, LackingError)
+        return self.space is None and not self.left_alone and lacks
+
+    def leave_alone(self, why: str) -> None:
+        """Track it no more, for good: the process needs what the tracker holds."""
+        self.give_up(suspicion.UNTRACKED)
+        self.close()
+        self.left_alone = True
+        self.failure = LackingError(why, 0, 0, 0, 0)
 
     def opened(self, found: Space | NativeError) -> None:
         """Learn that it was opened, or why that failed."""
@@ -327,15 +340,22 @@ class AddressSpace:
         return present
 
 
-def open_spaces(spaces: Sequence[AddressSpace], threads: Sequence[Thread | None]) -> None:
-    """Open those of the spaces that are not, each through a thread of it that stands, if any."""
-    closed: list[tuple[AddressSpace, Thread]] = []
-    for space, thread in zip(spaces, threads, strict=True):
-        if space.space is None and thread is not None:
-            closed.append((space, thread))
-        elif space.space is None:
+def open_spaces(spaces: Sequence[AddressSpace], threads: Sequence[Sequence[Thread]]) -> None:
+    """Open those of the spaces that are not, each through one of its threads that stand, if any.
+
+    A thread may be unable to make system calls of ours that another one of its process can.
+    """
+    for space, own in zip(spaces, threads, strict=True):
+        if space.space is None and not own:
             space.opened(LackingError(*_NO_THREAD))
-    if closed:
+    for attempt in itertools.count():
+        closed = [
+            (space, own[attempt])
+            for space, own in zip(spaces, threads, strict=True)
+            if space.may_open(attempt) and attempt < len(own)
+        ]
+        if not closed:
+            return
         found = open_all(closed[0][0].tracker, [thread.stopped() for _, thread in closed])
         for (space, _), each in zip(closed, found, strict=True):
             space.opened(each)

@@ -14,6 +14,7 @@ in use, not to the size of the region.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,9 @@ _REASONS = {
 
 Views = dict[int, list[tuple[Mapping, View]]]
 """By pid, what each process maps."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -422,16 +426,17 @@ class Tracking:
                 space.views = views
             return 0
         threads = [
-            tree.stopped_thread(space.users) if views or self._has_unknown(space) else None
+            tree.stopped_threads(space.users) if views or self._has_unknown(space) else []
             for space, views in shown.items()
         ]
         open_spaces(list(shown), threads)
         armed = 0
-        for (space, views), thread in zip(shown.items(), threads, strict=True):
+        for (space, views), own in zip(shown.items(), threads, strict=True):
+            tree.budget.check()
             try:
                 armed += space.arm(views)
             except ProcessGoneError:
-                if thread is not None:
+                for thread in own[:1]:
                     tree.thread_left(thread)
         return armed
 
@@ -480,7 +485,7 @@ class Tracking:
             if self.tracker == suspicion.CONTENT:
                 space.views = views
             elif views:
-                open_spaces([space], [thread])
+                open_spaces([space], [[thread]])
                 space.arm(views)
 
     def leaving(self, thread: Thread) -> None:
@@ -534,6 +539,17 @@ class Tracking:
         """Mark what a process may have written before it gave up its memory."""
         self._leave(process, suspicion.EXEC)
         self._space_of(process)
+
+    def guards(self, process: Process) -> None:
+        """Compare by content what a process maps that guards memory of it."""
+        space = self._space_of(process)
+        if space.space is not None:
+            log.warning(
+                "process %d guards memory (MADV_GUARD_INSTALL), which Linux does not come to an "
+                "end with while it is under uffd-wp: from now on it is compared by content",
+                process.pid,
+            )
+            space.leave_alone("it guards memory of its own (MADV_GUARD_INSTALL)")
 
     def attend(self) -> None:
         """Hear what the tracker has to tell."""

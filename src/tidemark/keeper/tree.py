@@ -11,7 +11,9 @@ over before a search finds nothing new.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tidemark import proc
 from tidemark.errors import AttachError
+from tidemark.keeper.freezing import FREEZE_SECONDS, LEAVE_SECONDS, Budget, wait_until_frozen
 from tidemark.keeper.leaving import Lasts
 from tidemark.keeper.unfollowed import Unfollowed, waits_for_vfork
 from tidemark.native import tracee
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
 
     from tidemark.keeper.births import Births
 
-FREEZE_SECONDS = 10.0
-"""How long a freeze waits for a thread that is deep in the kernel."""
 
-STUCK_SECONDS = 0.02
-"""After so long a freeze looks for a reason why a thread does not stop."""
+_MOST_CALLERS = 16
+"""So many threads of a process are tried, where not each one can make system calls of ours."""
+
+_STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
 
 
 class State(Enum):
@@ -51,7 +54,8 @@ class State(Enum):
 class Thread:
     """One thread of a traced process; ``group_stop`` is the signal that stopped it, or 0.
 
-    ``stops`` counts how often it has stood because it was interrupted.
+    ``stops`` counts how often it has stood because it was interrupted, and ``waits`` is whether it
+    was within a call without a time limit then; None before.
     """
 
     tid: int
@@ -59,6 +63,7 @@ class Thread:
     state: State = State.RUNNING
     group_stop: int = 0
     stops: int = 0
+    waits: bool | None = None
 
     @property
     def leaves(self) -> bool:
@@ -92,13 +97,6 @@ class Process:
     def living(self) -> list[Thread]:
         """Return the threads that have not been let go at their end."""
         return [thread for thread in self.threads.values() if thread.state is not State.LEAVING]
-
-    def stopped_thread(self) -> Thread | None:
-        """Return a thread that stands and can be asked to execute system calls."""
-        for thread in self.threads.values():
-            if thread.state is State.STOPPED:
-                return thread
-        return None
 
 
 @dataclass
@@ -146,6 +144,9 @@ class Observer(Protocol):
     def ended(self, process: Process) -> None:
         """Learn that a process is gone; it need not have stood before."""
 
+    def guards(self, process: Process) -> None:
+        """Let a process guard memory of its own, which it cannot while that is under a tracker."""
+
     def attend(self) -> None:
         """Let go of threads that wait for the observer and cannot stop before."""
 
@@ -178,6 +179,9 @@ class Tree:
         self._births = births
         self._unfollowed = Unfollowed(self, births, observer)
         self._lasts = Lasts()
+        self.budget = Budget()
+        self._group_stopped: set[Thread] = set()  # some of them may have ended
+        self.late: set[int] = set()  # threads that are to stay where they stop, though others run
         self.threads: dict[int, Thread] = {}
         self._expected: dict[int, Thread | None] = {}  # not seen yet; who announced it waits
         self._early: set[int] = set()  # seen, not announced yet
@@ -192,12 +196,16 @@ class Tree:
         self._births.begin([pid])
         self._add_thread(self._add_process(pid, None), pid)
 
-    def attach(self, root: int) -> None:
+    def attach(self, root: int, seconds: float | None = None) -> None:
         """Seize a running process with all its descendants and leave them frozen.
 
-        :raises AttachError: when one of them cannot be traced; then all are let go
+        :param seconds: for how long they may stand until the tree is thawed
+        :raises AttachError: when one of them cannot be traced, or that takes too long; then all
+            are let go
         """
         self.root_pid = root
+        self.budget = Budget(seconds)
+        self.budget.begin()
         self.frozen = True
         self._births.begin(proc.tree_of(root))
         try:
@@ -212,9 +220,11 @@ class Tree:
         """Seize what is not seized yet; a process may have forked or made threads meanwhile."""
         found = False
         for pid in proc.tree_of(root):
+            self.budget.check()
             for tid in proc.thread_ids(pid):
                 if tid not in self.threads and not proc.has_ended(tid):
                     found |= not proc.is_worker(tid) and self.seize_thread(pid, tid)
+                self.pump()
         if root not in self.processes:
             raise AttachError(f"process {root} is gone; name one that runs")
         return found
@@ -228,7 +238,7 @@ class Tree:
         try:
             tracee.seize(tid, self._options)
             if self.frozen:
-                tracee.interrupt(tid)
+                tracee.interrupt(tid, waits=None)
         except ProcessGoneError:
             return False
         process = self.processes.get(pid)
@@ -264,41 +274,46 @@ class Tree:
         :raises AttachError: when a thread does not stop; then the tree runs on
         """
         self._births.hear()
-        self._interrupt_all()
+        self.interrupt_all()
         self.settle()
         self._unfollowed.take_in_all()
 
-    def _interrupt_all(self) -> None:
+    def interrupt_all(self) -> None:
+        """Ask every thread that runs to stop.
+
+        Who has stopped is seen to at once: if we died before, its system call might have failed.
+        """
         self.frozen = True
         for thread in list(self.threads.values()):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
-                    tracee.interrupt(thread.tid)
+                    tracee.interrupt(thread.tid, waits=self._may_mend(thread))
+                self.pump()
 
-    def settle(self) -> None:
+    def _may_mend(self, thread: Thread) -> bool | None:
+        """Return whether a thread is within a call that is to be made again; None: not known.
+
+        Not where a thread is stopped by a signal: that ends such a call, too.
+        """
+        return False if self._group_stopped else thread.waits
+
+    def settle(self, seconds: float = FREEZE_SECONDS) -> None:
         """Handle events until every thread stands.
 
-        :raises AttachError: when one does not stop; then the tree runs on
+        :raises AttachError: when one does not stop, or attaching takes too long; then the tree
+            runs on
         """
-        deadline = time.monotonic() + FREEZE_SECONDS
-        patience = time.monotonic() + STUCK_SECONDS
-        pause = 0.0
-        while moving := self._moving():
-            if self.pump():
-                pause = 0.0
-                continue
-            self._observer.attend()
-            if time.monotonic() > deadline:
-                self.thaw()
-                raise AttachError(_unstoppable(moving))
-            if time.monotonic() > patience:
-                patience = time.monotonic() + STUCK_SECONDS
-                self._look_at_stuck()
-            # A thread stops within microseconds, unless it is deep in the kernel.
-            time.sleep(pause)
-            pause = min(pause + 0.00005, 0.01)
+        try:
+            wait_until_frozen(self, self.budget, seconds)
+        except AttachError:
+            self.thaw()
+            raise
 
-    def _look_at_stuck(self) -> None:
+    def attend(self) -> None:
+        """Let go of threads that wait for the observer and cannot stop before."""
+        self._observer.attend()
+
+    def look_at_stuck(self) -> None:
         """Find out why threads do not stop of which ptrace has not told what they do."""
         for thread in list(self.threads.values()):
             if thread.state is State.RUNNING and waits_for_vfork(thread.tid):
@@ -309,7 +324,7 @@ class Tree:
                 del thread.process.threads[thread.tid]
                 self._observer.executed(thread.process)
 
-    def _moving(self) -> list[int]:
+    def moving(self) -> list[int]:
         """Return the threads that may still store to memory."""
         moving = [t.tid for t in self.threads.values() if t.state is State.RUNNING]
         # The kernel marks the robust locks of a thread that ends.
@@ -320,13 +335,19 @@ class Tree:
         ]
         return moving + [tid for tid in self._expected if tid not in self.threads]
 
+    def let_run_but_late(self) -> None:
+        """Let every thread run that stands, but those that are late; these stay where they stop."""
+        self.frozen = False
+        for thread in list(self.threads.values()):
+            if thread.state is State.STOPPED and thread.tid not in self.late:
+                self._let_run(thread)
+
     def thaw(self) -> None:
         """Let every thread run on, or stay in the stop that SIGSTOP put it in."""
-        self.frozen = False
+        self.late.clear()
+        self.let_run_but_late()
+        self.budget = Budget()
         self.counts = Counts()
-        for thread in list(self.threads.values()):
-            if thread.state is State.STOPPED:
-                self._let_run(thread)
 
     def _let_run(self, thread: Thread) -> None:
         thread.state = State.RUNNING
@@ -363,11 +384,15 @@ class Tree:
         return thread.stops == stops and self.threads.get(thread.tid) is thread
 
     def detach(self) -> None:
-        """Let all processes go, running, as if they had never been traced."""
-        self.frozen = True
-        with contextlib.suppress(AttachError):
-            self._interrupt_all()
-            self.settle()
+        """Let all processes go, running, as if they had never been traced.
+
+        Who runs need not be stopped for that, which might end a system call: the kernel lets it go
+        at the end of this process, which is to be soon.
+        """
+        if self.frozen:
+            with contextlib.suppress(AttachError):
+                self.settle(LEAVE_SECONDS)  # what our interrupts have ended is to be made again
+        self.pump()
         for thread in self.threads.values():
             with contextlib.suppress(ProcessGoneError):
                 tracee.detach(thread.tid)
@@ -379,7 +404,7 @@ class Tree:
     def pump(self) -> bool:
         """Handle all events that have come; return whether there was any."""
         found = False
-        while event := tracee.wait():
+        while event := tracee.wait(mend=not self._group_stopped):
             found = True
             self._handle(event)
         return self._let_lasts_go() or found
@@ -397,6 +422,7 @@ class Tree:
             thread = self._adopt(event.tid, stands=event.kind is EventKind.STOPPED)
         match event.kind:
             case EventKind.STOPPED:
+                self._mend_call(thread, event)
                 self._on_stopped(thread, event.signal)
             case EventKind.CHILD | EventKind.VFORK:
                 self._on_child(thread, event)
@@ -404,9 +430,25 @@ class Tree:
                 self._on_exec(event)
             case EventKind.EXITING:
                 self._on_exiting(thread)
+            case EventKind.SIGNAL:
+                self._mend_call(thread, event)
+                thread.state = State.RUNNING
+                self._resume(thread, event.signal)
             case _:
                 thread.state = State.RUNNING
-                self._resume(thread, event.signal if event.kind is EventKind.SIGNAL else 0)
+                self._resume(thread)
+
+    def _mend_call(self, thread: Thread, event: Event) -> None:
+        """Have a call made again that was to wait without limit, and that a stop of ours has ended.
+
+        While a thread is stopped by a signal, none has been mended yet: of that one it must not be.
+        """
+        if self._group_stopped and not thread.group_stop and event.signal not in _STOPPING:
+            with contextlib.suppress(ProcessGoneError):
+                event = tracee.mend_call(event)
+        thread.waits = event.waits
+        if event.guards:
+            self._observer.guards(thread.process)
 
     def _resume(self, thread: Thread, signal: int = 0) -> None:
         """Let a thread on from a stop that is not the one a freeze waits for."""
@@ -420,9 +462,10 @@ class Tree:
         if thread.state is State.LEAVING:
             return
         thread.state = State.STOPPED
+        (self._group_stopped.add if signal else self._group_stopped.discard)(thread)
         thread.group_stop = signal
         thread.stops += 1
-        if not self.frozen:
+        if not self.frozen and thread.tid not in self.late:
             self._let_run(thread)
 
     def _on_child(self, thread: Thread, event: Event) -> None:
@@ -559,14 +602,16 @@ class Tree:
             self.root_ending = ending
         self._observer.ended(process)
 
-    def stopped_thread(self, pids: Iterable[int]) -> Thread | None:
-        """Return a thread of one of the processes that stands, to execute system calls in."""
-        for pid in sorted(pids):
-            process = self.processes.get(pid)
-            thread = process.stopped_thread() if process else None
-            if thread is not None:
-                return thread
-        return None
+    def stopped_threads(self, pids: Iterable[int]) -> list[Thread]:
+        """Return threads of the processes that stand, to execute system calls in one of them."""
+        standing = (
+            thread
+            for pid in sorted(pids)
+            if pid in self.processes
+            for thread in self.processes[pid].threads.values()
+            if thread.state is State.STOPPED
+        )
+        return list(itertools.islice(standing, _MOST_CALLERS))
 
     def in_order(self) -> Iterator[Process]:
         """Yield the processes by canonical number."""
@@ -575,11 +620,3 @@ class Tree:
 
 def _is_traced(tid: int) -> bool:
     return proc.status_field(tid, "TracerPid") in {str(os.getpid()), None}
-
-
-def _unstoppable(tids: list[int]) -> str:
-    described = ", ".join(f"{tid} ({proc.state_of(tid) or 'gone'})" for tid in tids[:5])
-    return (
-        f"these threads did not stop within {FREEZE_SECONDS:.0f} s: {described}; "
-        "one in state D waits for a device: try again when it is idle"
-    )

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from tidemark.keeper.inspection import Inspection, workload
 from tidemark.keeper.interview import is_memory, key_of
+from tidemark.keeper.residents import ask_standing
 from tidemark.native.bitmap import Bitmap
-from tidemark.native.library import PAGE_SIZE, NativeError, ProcessGoneError, ShortReadError
+from tidemark.native.library import PAGE_SIZE, NativeError, ShortReadError
 from tidemark.native.pages import mapped_page
-from tidemark.native.tracee import resident
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,18 +131,11 @@ class Truth:
         return data, (shown - data if _has_swap() else shown - asked)
 
     def _ask_thread(self, sight: Sight, data: Bitmap) -> bool:
-        process = self._tree.processes.get(sight.pid)
-        thread = process.stopped_thread() if process else None
-        if thread is None:
-            return False
+        view = (sight.start, sight.end, sight.offset // PAGE_SIZE)
         try:
-            resident(thread.stopped(), (sight.start, sight.end, sight.offset // PAGE_SIZE), data)
-        except ProcessGoneError:
-            self._tree.thread_left(thread)
-            return False
+            return ask_standing(self._tree, sight.pid, view, data)
         except NativeError:
             return False
-        return True
 
     def _through_memory(
         self, subject: Subject, data: Bitmap, *, hidden: bool

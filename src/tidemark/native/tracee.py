@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,13 +31,19 @@ class EventKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of one thread; ``signal``, ``child`` and ``exit_code`` are 0 where not apt."""
+    """One change of one thread; ``signal``, ``child`` and ``exit_code`` are 0 where not apt.
+
+    ``waits``: it is within a call without a time limit that is made again; ``guards``: it is about
+    to have memory guarded (MADV_GUARD_INSTALL), which under uffd-wp does not come to an end.
+    """
 
     kind: EventKind
     tid: int
     signal: int
     child: int
     exit_code: int
+    waits: bool = False
+    guards: bool = False
 
 
 class Stopped(NamedTuple):
@@ -68,26 +74,41 @@ def seize(tid: int, options: int) -> None:
     check(lib.tm_tracee_seize(tid, options, error), error)
 
 
-def interrupt(tid: int) -> None:
+def interrupt(tid: int, *, waits: bool | None = False) -> None:
     """Ask ``tid`` to stop; it reports STOPPED.
 
+    :param waits: whether it is within a call as :attr:`Event.waits` tells of, None if that is to be
+        found out: then it is seen to within microseconds that the call is made again
     :raises ProcessGoneError: when it has ended
     """
     error = new_error()
-    check(lib.tm_tracee_interrupt(tid, error), error)
+    if waits is False:
+        check(lib.tm_tracee_interrupt(tid, error), error)
+    else:
+        check(lib.tm_tracee_interrupt_call(tid, waits is True, error), error)
 
 
-def wait(tid: int = 0, *, block: bool = False) -> Event | None:
+def wait(tid: int = 0, *, block: bool = False, mend: bool = False) -> Event | None:
     """Return the next change of ``tid``, or of any tracee; None when there is none.
 
+    :param mend: whether a call is mended at once that was ended by this (:func:`mend_call`)
     :raises ProcessGoneError: when ``tid`` is not a tracee
     """
     error = new_error()
     event = ffi.new("struct tm_event *")
-    check(lib.tm_tracee_wait(tid, block, event, error), error)
+    how = (lib.TM_WAIT_BLOCK if block else 0) | (lib.TM_WAIT_MEND if mend else 0)
+    check(lib.tm_tracee_wait(tid, how, event, error), error)
     if event.kind == lib.TM_EVENT_NONE:
         return None
-    return Event(EventKind(event.kind), event.tid, event.signal, event.child, event.exit_code)
+    return Event(
+        EventKind(event.kind),
+        event.tid,
+        event.signal,
+        event.child,
+        event.exit_code,
+        bool(event.waits),
+        bool(event.guards),
+    )
 
 
 def resume(tid: int, signal: int = 0) -> None:
@@ -97,6 +118,20 @@ def resume(tid: int, signal: int = 0) -> None:
     """
     error = new_error()
     check(lib.tm_tracee_continue(tid, signal, error), error)
+
+
+def mend_call(event: Event) -> Event:
+    """Have a system call made again that our stop has ended, if it was to wait without limit.
+
+    As :func:`wait` does where it is told to, for an event that came without that. Return the event
+    with what was found.
+
+    :raises ProcessGoneError: when the thread was killed meanwhile
+    """
+    error = new_error()
+    found = ffi.new("struct tm_event *")
+    check(lib.tm_tracee_mend_call(event.tid, found, error), error)
+    return replace(event, waits=bool(found.waits), guards=bool(found.guards))
 
 
 def listen(tid: int) -> None:

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -73,8 +74,7 @@ static long breakpoint(struct request *request)
 	return received_count;
 }
 
-/* forbid CALL...: death to the process that makes one of these system calls. */
-static long forbid(struct request *request)
+static long filter_calls(const struct request *request, unsigned action)
 {
 	struct sock_filter filter[2 + 2 * MAX_WORDS] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -84,13 +84,50 @@ static long forbid(struct request *request)
 	for (int i = 1; i < request->count; i++) {
 		filter[program.len++] = (struct sock_filter)BPF_JUMP(
 			BPF_JMP | BPF_JEQ | BPF_K, (unsigned)request->numbers[i], 0, 1);
-		filter[program.len++] =
-			(struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+		filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
 	}
 	filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
 		return -errno;
+	return 0;
+}
+
+/* forbid CALL...: death to the process that makes one of these system calls in this thread. */
+static long forbid(struct request *request)
+{
+	return filter_calls(request, SECCOMP_RET_KILL_PROCESS);
+}
+
+/* deny CALL...: each of these system calls ends with EPERM. */
+static long deny(struct request *request)
+{
+	return filter_calls(request, SECCOMP_RET_ERRNO | EPERM);
+}
+
+/* dispatch: Syscall User Dispatch is on, and lets all system calls pass for now. */
+static long dispatch(struct request *request)
+{
+	enum { SET_DISPATCH = 59, ON = 1 };
+	static volatile char selector;
+
+	(void)request;
+	return prctl(SET_DISPATCH, ON, 0, 0, &selector) < 0 ? -errno : 0;
+}
+
+/* drop_vdso: unmaps the vDSO, and has data in its place that looks like a system call. */
+static long drop_vdso(struct request *request)
+{
+	static const char instruction[] = {0x0f, 0x05};
+	char *place = (char *)getauxval(AT_SYSINFO_EHDR);
+	enum { PAGES = 2 * 4096 };
+
+	(void)request;
+	if (munmap(place, PAGES) < 0 ||
+	    mmap(place, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != place)
+		return -errno;
+	memcpy(place, instruction, sizeof(instruction));
 	return 0;
 }
 
@@ -211,6 +248,9 @@ const struct verb kernel_verbs[] = {
 	{"signals", signals},
 	{"breakpoint", breakpoint},
 	{"forbid", forbid},
+	{"deny", deny},
+	{"dispatch", dispatch},
+	{"drop_vdso", drop_vdso},
 	{"protect_itself", protect_itself},
 	{"uring", uring_setup},
 	{"uring_read", uring_read},

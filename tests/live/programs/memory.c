@@ -34,10 +34,10 @@ static const struct {
 	CALL(fsync),
 	CALL(ftruncate),
 	CALL(futex),
-	CALL(io_setup),
-	CALL(io_submit),
 	CALL(io_destroy),
 	CALL(io_getevents),
+	CALL(io_setup),
+	CALL(io_submit),
 	CALL(kill),
 	CALL(lseek),
 	CALL(madvise),
@@ -51,9 +51,9 @@ static const struct {
 	CALL(munmap),
 	CALL(nanosleep),
 	CALL(openat),
-	CALL(pipe2),
 	CALL(pidfd_getfd),
 	CALL(pidfd_open),
+	CALL(pipe2),
 	CALL(ppoll),
 	CALL(prctl),
 	CALL(pread64),
@@ -62,6 +62,10 @@ static const struct {
 	CALL(read),
 	CALL(rt_sigprocmask),
 	CALL(rt_sigqueueinfo),
+	CALL(rt_sigtimedwait),
+	CALL(semctl),
+	CALL(semget),
+	CALL(semop),
 	CALL(sendfile),
 	CALL(set_robust_list),
 	CALL(set_tid_address),
@@ -78,7 +82,6 @@ static const struct {
 	CALL(userfaultfd),
 	CALL(wait4),
 	CALL(write),
-#undef CALL
 };
 
 /* call NAME ARGUMENT... */
