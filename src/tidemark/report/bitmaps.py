@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from tidemark.fields import LARGEST
 from tidemark.proto.tracking_pb2 import BitmapSet
-from tidemark.report.fields import LARGEST
 from tidemark.report.model import RegionCounts
 
 if TYPE_CHECKING:
