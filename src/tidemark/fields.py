@@ -6,6 +6,7 @@ file becomes one sentence and not a traceback. :func:`tidemark.bounded.parse_jso
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,14 @@ class Fields:
         if len(value) > most:
             raise self._wrong(key, f"a text of up to {most} characters")
         return value
+
+    def base64(self, key: str) -> bytes:
+        """Return the bytes that a text stands for."""
+        text = self.exact(key, LARGEST)
+        try:
+            return b64decode(text, validate=True)
+        except ValueError as error:
+            raise self._wrong(key, "base64") from error
 
     def text(self, key: str, most: int = LONGEST) -> str:
         """Return a string of up to ``most`` characters that can be encoded."""

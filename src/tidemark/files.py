@@ -8,6 +8,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tidemark.bounded import DecodingError, Limits, parse_json, read_regular
 from tidemark.errors import StorageError, TidemarkError
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+
+STEP = Limits(bytes=1 << 32, values=1 << 24)
+"""For what a step writes: truth.json holds 43 bytes for each page, and a run for some."""
 
 
 @contextmanager
@@ -77,15 +81,18 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_bytes(path, dump_json(value))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, limits: Limits = STEP) -> dict[str, Any]:
     """Return the object in a JSON file of ours.
 
-    :raises TidemarkError: when the file is missing, is not JSON, or has another schema version
+    :raises TidemarkError: when the file is missing, is no JSON within ``limits``, or has another
+        schema version
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(read_regular(path, limits.bytes), limits)
     except FileNotFoundError:
         raise TidemarkError(f"{path} is missing; run the step that writes it again") from None
+    except DecodingError as error:
+        raise TidemarkError(f"{path} {error}; remove it and run again") from error
     except (OSError, ValueError) as error:
         raise TidemarkError(f"{path} cannot be read ({error}); remove it and run again") from error
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:

@@ -25,7 +25,7 @@ def restore(image: Path, layout: Path, target: Path) -> None:
     :raises ImageError: when the image is damaged; then no process was started
     :raises StorageError: when ``target`` cannot be written
     """
-    with RestoredTree(image, read_layout(layout)) as tree, storage_errors(target):
+    with RestoredTree(image, read_layout(layout, own=True)) as tree, storage_errors(target):
         staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         staging.mkdir(parents=True)
         try:
