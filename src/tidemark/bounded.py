@@ -30,6 +30,9 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _FEW = 1 << 17
 _STEP_BYTES = 1 << 20
 
+MOST_BYTES = (1 << 31) - 1
+"""The longest protobuf message that there can be."""
+
 
 class DecodingError(ValueError):
     """What was read is not what it should be; the message begins with a verb: "is too long"."""
@@ -66,12 +69,12 @@ def parse_json(content: bytes, limits: Limits) -> object:
         raise DecodingError(f"is not JSON: {error}") from error
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """Return the content of a regular file, which is text: no byte of it is zero.
+def read_regular(path: Path, most: int, *, text: bool = True) -> bytes:
+    """Return the content of a regular file.
 
     Nothing else is opened, since a device may wait, or do something when it is opened. A file
-    that grows meanwhile is read as far as it went, and a sparse one no further than its first
-    hole: it costs its owner what it costs us.
+    that grows meanwhile is read as far as it went. Of ``text`` no byte is zero, so that a sparse
+    file is read no further than its first hole: it costs its owner what it costs us.
 
     :raises DecodingError: when it is no file, longer than ``most`` bytes, shrinks, or has a hole
     :raises OSError: when it is missing, or cannot be read
@@ -81,7 +84,7 @@ def read_regular(path: Path, most: int) -> bytes:
         size = os.fstat(descriptor).st_size
         if size > most:
             raise DecodingError(f"is {size} bytes long, and {most} are believed")
-        return _read(descriptor, size)
+        return _read(descriptor, size, text=text)
     finally:
         os.close(descriptor)
 
@@ -103,13 +106,13 @@ def open_regular(path: Path) -> int:
         os.close(place)
 
 
-def _read(descriptor: int, size: int) -> bytes:
+def _read(descriptor: int, size: int, *, text: bool) -> bytes:
     content = bytearray()
     while len(content) < size:
         step = os.read(descriptor, min(_STEP_BYTES, size - len(content)))
         if not step:
             raise DecodingError(f"ends after {len(content)} of its {size} bytes")
-        if 0 in step:
+        if text and 0 in step:
             raise DecodingError(f"holds a zero byte, at {len(content) + step.index(0)}")
         content += step
     return bytes(content)

@@ -7,7 +7,6 @@ import atexit
 import functools
 import hashlib
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tidemark
 from tidemark.console import complain, guard
-from tidemark.errors import StorageError
+from tidemark.errors import StorageError, TidemarkError
 from tidemark.files import write_bytes, write_json
 from tidemark.interruption import was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
+from tidemark.keeper.record import read_keeper
 from tidemark.locks import Held, Lock, held
 from tidemark.steps import forkserver
 from tidemark.steps.forkserver import NAME_VARIABLE, SCRIPTS_VARIABLE
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tidemark.config import Config
+    from tidemark.keeper.record import KeeperRecord
 
 T = TypeVar("T")
 
@@ -230,14 +231,14 @@ def prepare_results(results: Path) -> None:
 def _remove_stale(results: Path) -> None:
     for path in results.glob("run/*/keeper.json"):
         try:
-            kept = _is_kept(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = _is_kept(read_keeper(path))
+        except TidemarkError:
             kept = False
         if not kept:
             path.unlink(missing_ok=True)
 
 
-def _is_kept(keeper: Mapping[str, Any]) -> bool:
+def _is_kept(keeper: KeeperRecord) -> bool:
     """Return whether a keeper runs: that of a batch job on another node does as long as the job."""
     from tidemark.cluster.slurm import is_running
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,7 @@ from tidemark.restore.sharing import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _START = 0x7F00_0000_0000
 

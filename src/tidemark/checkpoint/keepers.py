@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tidemark.errors import KeeperError, StorageError
-from tidemark.files import read_json, storage_errors
+from tidemark.errors import KeeperError, StorageError, TidemarkError
+from tidemark.files import storage_errors
 from tidemark.keeper.client import Client, is_alive
+from tidemark.keeper.record import read_keeper
+
+log = logging.getLogger(__name__)
 
 KEEPER_JSON = "keeper.json"
 REMEDY = "that of a workload which has ended is, too; start another with `tidemark keep`"
@@ -40,7 +44,16 @@ def _shared_base() -> str:
 def all_keepers() -> list[Path]:
     """Return the keeper.json of each keeper in the runtime directory that lives, by name."""
     found = sorted(runtime_directory().glob(f"*/{KEEPER_JSON}"))
-    return [path for path in found if is_alive(read_json(path))]
+    return [path for path in found if _lives(path)]
+
+
+def _lives(path: Path) -> bool:
+    """Return whether a keeper lives; what is no keeper.json hides none of the others."""
+    try:
+        return is_alive(read_keeper(path))
+    except TidemarkError as error:
+        log.warning("%s", error)
+        return False
 
 
 def find_keeper(target: str | None) -> Path:
@@ -68,7 +81,7 @@ def find_keeper(target: str | None) -> Path:
 
 
 def _names(path: Path) -> set[str]:
-    return {path.parent.name, str(read_json(path)["root"])}
+    return {path.parent.name, str(read_keeper(path)["root"])}
 
 
 def connect(keeper_json: Path) -> Client:
@@ -84,7 +97,7 @@ def status_of(keeper_json: Path) -> dict[str, Any]:
 
     :raises KeeperError: when it is gone
     """
-    keeper = read_json(keeper_json)
+    keeper = read_keeper(keeper_json)
     with connect(keeper_json) as client:
         answer, _ = client.ask("status")
     return {
