@@ -8,8 +8,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidemark.errors import ImageError
 from tidemark.files import dump_json
-from tidemark.image.framing import open_file
+from tidemark.image.framing import REMEDY, open_file
 from tidemark.native.pages import file_hash
 
 if TYPE_CHECKING:
@@ -140,13 +141,15 @@ def dump_manifest(manifest: Manifest) -> bytes:
 
 
 def file_record(path: Path) -> FileRecord:
-    """Return the record of a file as it is now.
+    """Return the record of a file of messages as it is now; it is read as a whole.
 
-    :raises ImageError: when it is missing, unreadable, or anything but a file
+    :raises ImageError: when it is missing, unreadable, anything but a file, or sparse
     """
     descriptor = open_file(path)
     try:
         size = os.fstat(descriptor).st_size
+        if size and os.lseek(descriptor, 0, os.SEEK_HOLE) < size:
+            raise ImageError(f"{path} has holes, which messages have not; {REMEDY}")
         return FileRecord(size, file_hash(descriptor, size).hex())
     finally:
         os.close(descriptor)
