@@ -45,6 +45,12 @@ struct tm_vdso {
 
 /* Reads memory of a process up to the first page that cannot be read. */
 ssize_t tm_memory_read(int tid, uint64_t address, void *buffer, size_t size);
+/*
+ * The end of an ELF file of which `size` bytes are known: of its sections' headers, or else of its
+ * first segment. Never beyond `size`, whatever the file says.
+ */
+size_t tm_elf_end(const unsigned char *content, size_t size);
+
 int tm_vdso_read(int tid, struct tm_vdso *ret, struct tm_error *error);
 /* Finds an instruction for system calls. */
 int tm_vdso_instruction(int tid, const struct tm_vdso *vdso, uint64_t *ret, struct tm_error *error);

@@ -135,6 +135,8 @@ static uint64_t find_room(const struct tm_vdso *vdso)
 
 	if (code_size() > CODE_BYTES || vdso->mapped > sizeof(vdso->content))
 		return 0;
+	if (vdso->mapped < size || vdso->end < 16) /* whoever made that, it is no vDSO */
+		return 0;
 	/* Not zero is what was left there by somebody like us who died. */
 	for (size_t start = vdso->mapped - size; start >= vdso->end; start -= 16)
 		if (memcmp(vdso->content + start, nothing, size) == 0)

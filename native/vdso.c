@@ -45,23 +45,29 @@ static int find_vdso(int tid, uint64_t *ret, struct tm_error *error)
 	return tm_fail(error, TM_UNSUPPORTED, "process %d has no vDSO", tid);
 }
 
-/* The end of an ELF file in memory: of its sections' headers, or else of its one segment. */
-static size_t end_of(const unsigned char *content, size_t size)
+/* The end of a piece of a file, `most` where it would lie beyond. */
+static size_t end_within(uint64_t offset, uint64_t size, size_t most)
+{
+	return offset > most || size > most - offset ? most : (size_t)(offset + size);
+}
+
+size_t tm_elf_end(const unsigned char *content, size_t size)
 {
 	Elf64_Ehdr header;
 	Elf64_Phdr segment;
-	size_t end;
+	size_t end, of_segment;
 
 	if (size < sizeof(header))
 		return size;
 	memcpy(&header, content, sizeof(header));
-	end = header.e_shoff + (size_t)header.e_shnum * header.e_shentsize;
-	if (header.e_phoff + sizeof(segment) <= size && header.e_phnum) {
+	end = end_within(header.e_shoff, (uint64_t)header.e_shnum * header.e_shentsize, size);
+	/* Each of these is what the program says: a sum of them may be anything. */
+	if (header.e_phnum && header.e_phoff <= size && size - header.e_phoff >= sizeof(segment)) {
 		memcpy(&segment, content + header.e_phoff, sizeof(segment));
-		if (segment.p_offset + segment.p_filesz > end)
-			end = segment.p_offset + segment.p_filesz;
+		of_segment = end_within(segment.p_offset, segment.p_filesz, size);
+		end = of_segment > end ? of_segment : end;
 	}
-	return end < size ? end : size;
+	return end;
 }
 
 int tm_vdso_read(int tid, struct tm_vdso *ret, struct tm_error *error)
@@ -76,8 +82,10 @@ int tm_vdso_read(int tid, struct tm_vdso *ret, struct tm_error *error)
 	if (size < 0)
 		return tm_fail_on(error, tid, "read the vDSO");
 	ret->size = (size_t)size;
-	ret->end = end_of(ret->content, ret->size);
+	ret->end = tm_elf_end(ret->content, ret->size);
 	ret->mapped = (ret->end + page - 1) / page * page;
+	if (ret->mapped > ret->size)
+		ret->mapped = ret->size;
 	return TM_OK;
 }
 
