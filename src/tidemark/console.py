@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTERRUPTED = 130
+INTERRUPTED_LINE = "tidemark: interrupted; give the same command again to go on"
 
 
 class Interrupts:
@@ -86,7 +87,7 @@ def guard(run: Callable[[], int | None]) -> int:
         complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("tidemark: interrupted", file=sys.stderr)  # noqa: T201
+        print(INTERRUPTED_LINE, file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except MemoryError:
         complain("there is not enough memory for this; free some, or raise the limit (ulimit -v)")

@@ -20,7 +20,7 @@ import tidemark
 from tidemark.console import complain, guard
 from tidemark.errors import StorageError, TidemarkError
 from tidemark.files import write_bytes, write_json
-from tidemark.interruption import was_interrupted
+from tidemark.interruption import Interrupted, was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.keeper.record import read_keeper
@@ -132,12 +132,14 @@ def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any
 
     To be called when the run has failed. Where it was interrupted, that is reason enough; and what
     jobs on this machine have said stands above. ``workflow`` is Snakemake's.
+
+    :raises SystemExit: when the run was interrupted
     """
     from tidemark.steps.report import report_unfinished
 
     if was_interrupted():
         _cancel(workflow)
-        return
+        raise Interrupted  # Snakemake would say that a job did not complete
     reasons = report_unfinished(results, runs)
     for reason in () if workflow.local_exec else reasons:
         complain(reason)
