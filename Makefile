@@ -8,6 +8,7 @@ SANITIZED := build/sanitized
 CORES ?= all
 CONFIG ?= config/config.yaml
 OPERATIONS ?= 200000
+SECONDS ?= 60
 PROTOS := src/tidemark/proto/criu.proto src/tidemark/proto/tracking.proto
 C_SOURCES = $(shell git ls-files 'native/*.[ch]')
 RULES = Snakefile benchmarks/Snakefile $(wildcard workflow/rules/*.smk)
@@ -51,6 +52,10 @@ test-slurm: .venv/run .venv/slurm ## start a Slurm cluster of two nodes on this 
 torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, in MODE (epochs, checkpoints; or both), and look for a lost write
 	python tests/torture/torture.py --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MODE),--mode $(MODE))
+
+.PHONY: fuzz
+fuzz: .venv/run .venv/test ## make up files for what reads them, for SECONDS each (60), and look for what breaks
+	python tests/fuzz/fuzz.py --seconds $(SECONDS) $(HARNESSES)
 
 .PHONY: mutations
 mutations: .venv/run .venv/test ## break a copy of the tree in each way that is known, and see it found

@@ -18,6 +18,9 @@ configfile: "config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+if workflow.is_main_process:
+    end_on_signals()
+
 CONFIG = tidemark.load_config(config, workflow.configfiles)
 RESULTS = CONFIG.results
 EPOCH = f"{RESULTS}/{{w}}/e{{e}}"

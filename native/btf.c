@@ -117,8 +117,7 @@ static int index_types(struct tm_btf *btf, uint32_t start, uint32_t end, struct 
 	return TM_OK;
 }
 
-/* Finds the sections of what was loaded. */
-static int open_sections(struct tm_btf *btf, struct tm_error *error)
+int tm_btf_index(struct tm_btf *btf, struct tm_error *error)
 {
 	const struct btf_header *header = (const struct btf_header *)btf->data;
 	uint64_t types, strings;
@@ -143,7 +142,7 @@ int tm_btf_open(struct tm_btf *btf, struct tm_error *error)
 	*btf = (struct tm_btf){0};
 	code = load(btf, error);
 	if (code == TM_OK)
-		code = open_sections(btf, error);
+		code = tm_btf_index(btf, error);
 	if (code != TM_OK)
 		tm_btf_close(btf);
 	return code;

@@ -21,6 +21,8 @@ struct tm_btf_field {
 
 /* TM_UNSUPPORTED where the kernel was built without. */
 int tm_btf_open(struct tm_btf *btf, struct tm_error *error);
+/* Finds the sections and types in the `size` bytes of `data`, which stay the caller's. */
+int tm_btf_index(struct tm_btf *btf, struct tm_error *error);
 void tm_btf_close(struct tm_btf *btf);
 /* The numbers of functions by name, in one pass; 0 for one that is not there, or not once. */
 void tm_btf_functions(const struct tm_btf *btf, const char *const *names, size_t count,

@@ -31,8 +31,12 @@ int tm_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset, stru
 
 /* The options of a seizure as ptrace(2) knows them. */
 long tm_ptrace_options(int options);
-/* A number in /proc/TID/status, 0 where there is none. */
+/* A number in /proc/TID/status, 0 where there is no such field. */
+int tm_status_field(int tid, const char *field, uint64_t *ret, struct tm_error *error);
+/* The same, and 0 where it cannot be read, too. */
 int tm_status_number(int tid, const char *field);
+/* A line of /proc/PID/maps; false where its mapping is not shared. */
+bool tm_mapping_parse(const char *line, struct tm_mapping *ret);
 
 /* Reads memory of a process up to the first page that cannot be read. */
 ssize_t tm_memory_read(int tid, uint64_t address, void *buffer, size_t size);

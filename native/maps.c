@@ -93,7 +93,7 @@ static int list_by_query(int fd, int tid, struct listing *listing, struct tm_err
 }
 
 /* "start-end perms offset major:minor inode   name"; false where it is not shared. */
-static bool parse_line(const char *line, struct tm_mapping *ret)
+bool tm_mapping_parse(const char *line, struct tm_mapping *ret)
 {
 	char permissions[5];
 	int name = 0;
@@ -126,7 +126,7 @@ static int list_by_text(int fd, int tid, struct listing *listing, struct tm_erro
 	if (!file)
 		return tm_fail_on(error, tid, "read the mappings");
 	while (getline(&line, &size, file) >= 0)
-		if (parse_line(line, &mapping))
+		if (tm_mapping_parse(line, &mapping))
 			add(listing, &mapping);
 	failed = ferror(file) != 0;
 	free(line);

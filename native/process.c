@@ -97,21 +97,11 @@ int tm_thread_changes_mappings(int tid, bool *ret, struct tm_error *error)
 
 int tm_process_has_pinned(int pid, bool *ret, struct tm_error *error)
 {
-	TM_CLEANUP(tm_close) int fd = -1;
-	char text[2048];
-	const char *found;
-	int code = tm_open_proc(pid, "status", O_RDONLY, &fd, error);
-	ssize_t size;
+	uint64_t kilobytes;
+	int code = tm_status_field(pid, "VmPin", &kilobytes, error);
 
-	if (code != TM_OK)
-		return code;
-	size = read(fd, text, sizeof(text) - 1);
-	if (size < 0)
-		return tm_fail_on(error, pid, "read the status of a process");
-	text[size] = '\0';
-	found = strstr(text, "\nVmPin:");
-	*ret = found && strtoull(found + strlen("\nVmPin:"), NULL, 10) > 0;
-	return TM_OK;
+	*ret = kilobytes > 0;
+	return code;
 }
 
 /* False where the file was closed meanwhile, or the entry is none. */

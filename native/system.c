@@ -135,19 +135,37 @@ int tm_exchange_paths(const char *path, const char *other, struct tm_error *erro
 	return tm_fail(error, TM_SYSTEM, "exchange two names");
 }
 
+int tm_status_field(int tid, const char *field, uint64_t *ret, struct tm_error *error)
+{
+	size_t length = strlen(field), size = 0;
+	char *line = NULL;
+	bool found = false, failed;
+	FILE *file;
+	int fd, code = tm_open_proc(tid, "status", O_RDONLY, &fd, error);
+
+	*ret = 0;
+	if (code != TM_OK)
+		return code;
+	file = fdopen(fd, "r");
+	if (!file) {
+		close(fd);
+		return tm_fail(error, TM_MEMORY, "read the status of thread %d", tid);
+	}
+	/* Line by line, as long as they are: a process can be in 65,536 groups. */
+	while (!found && getline(&line, &size, file) >= 0) {
+		found = strncmp(line, field, length) == 0 && line[length] == ':';
+		*ret = found ? strtoull(line + length + 1, NULL, 10) : 0;
+	}
+	failed = !found && ferror(file);
+	free(line);
+	fclose(file);
+	return failed ? tm_fail_on(error, tid, "read the status of a thread") : TM_OK;
+}
+
 int tm_status_number(int tid, const char *field)
 {
 	struct tm_error ignored;
-	TM_CLEANUP(tm_close) int fd = -1;
-	char text[4096], name[64];
-	const char *line;
-	ssize_t size;
+	uint64_t number;
 
-	if (tm_open_proc(tid, "status", O_RDONLY, &fd, &ignored) != TM_OK)
-		return 0;
-	size = read(fd, text, sizeof(text) - 1);
-	text[size < 0 ? 0 : size] = '\0';
-	snprintf(name, sizeof(name), "\n%s:", field);
-	line = strstr(text, name);
-	return line ? atoi(line + strlen(name)) : 0;
+	return tm_status_field(tid, field, &number, &ignored) == TM_OK ? (int)number : 0;
 }

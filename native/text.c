@@ -131,22 +131,29 @@ bool tm_text_find(int tid, tm_text_visitor *visit, void *context)
 	return found;
 }
 
+/* The end of a piece of a file, `most` where it would lie beyond. */
+static size_t end_within(uint64_t offset, uint64_t size, size_t most)
+{
+	return offset > most || size > most - offset ? most : (size_t)(offset + size);
+}
+
 size_t tm_text_end(const unsigned char *content, size_t size)
 {
 	Elf64_Ehdr header;
 	Elf64_Phdr segment;
-	size_t end;
+	size_t end, of_segment;
 
 	if (size < sizeof(header))
 		return size;
 	memcpy(&header, content, sizeof(header));
 	if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
 		return size;
-	end = header.e_shoff + (size_t)header.e_shnum * header.e_shentsize;
-	if (header.e_phoff < size - sizeof(segment) && header.e_phnum) {
+	end = end_within(header.e_shoff, (uint64_t)header.e_shnum * header.e_shentsize, size);
+	/* Each of these is what the program says: a sum of them may be anything. */
+	if (header.e_phnum && header.e_phoff <= size && size - header.e_phoff >= sizeof(segment)) {
 		memcpy(&segment, content + header.e_phoff, sizeof(segment));
-		if (segment.p_offset + segment.p_filesz > end)
-			end = segment.p_offset + segment.p_filesz;
+		of_segment = end_within(segment.p_offset, segment.p_filesz, size);
+		end = of_segment > end ? of_segment : end;
 	}
-	return end < size ? end : size;
+	return end;
 }

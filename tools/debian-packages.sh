@@ -3,7 +3,7 @@
 #
 # usage: debian-packages.sh build|test|slurm|kernels
 #   build:   what the native library and the virtual environment need
-#   test:    that, and the servers that the tests run
+#   test:    that, the servers that the tests run, a fuzzer, and what injects faults
 #   slurm:   a cluster to submit to, and Open MPI, for the tests
 #   kernels: what it takes to boot other kernels in emulated machines
 #
@@ -23,6 +23,10 @@ compiles() { printf '#include <%s>\n' "$1" | cc -E -xc - ; }
 virtiofsd() { ls /usr/lib/qemu/virtiofsd || ls /usr/libexec/virtiofsd; }
 postgres() { ls /usr/lib/postgresql/*/bin/initdb && ls /usr/lib/postgresql/*/bin/pg_amcheck; }
 
+# The run-time of libFuzzer is in a package that is named after the version of clang.
+fuzzer_package() { apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/libclang-rt-\1-dev/p'; }
+fuzzer() { printf 'int LLVMFuzzerTestOneInput(void) { return 0; }' | clang -xc -fsanitize=fuzzer -o /dev/null -; }
+
 offer() { # the same, for what is left out where Debian has no such package
 	before=$missing
 	need "$@"
@@ -38,6 +42,9 @@ need python3-venv python3 -c "import ensurepip, venv"
 need python3-dev include
 if [ "$1" = test ]; then
 	need postgresql postgres
+	need strace command -v strace
+	offer clang command -v clang
+	offer "$(fuzzer_package)" fuzzer
 fi
 if [ "$1" = slurm ]; then
 	need slurm-wlm command -v slurmctld

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTERRUPTED = 130
+INTERRUPTED_LINE = "tidemark: interrupted; give the same command again to go on"
 
 
 class Interrupts:
@@ -41,14 +42,41 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def set_up_logging(level: int = logging.INFO) -> None:
     """Send log lines to stderr; stdout is for data."""
-    logging.basicConfig(level=level, format="tidemark: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("tidemark: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def complain(message: str) -> None:
     """Print an error."""
-    print(f"tidemark: error: {message}", file=sys.stderr)  # noqa: T201 - the place that prints
+    text = printable(f"tidemark: error: {message}")
+    print(text, file=sys.stderr)  # noqa: T201 - the place that prints
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with what a terminal would obey, or cannot show, escaped; lines stay.
+
+    A program names its files and its memory as it likes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def printable_line(text: str) -> str:
+    """Return ``text`` as :func:`printable` does, and in one line."""
+    return printable(text).replace("\n", "\\n")
 
 
 def guard(run: Callable[[], int | None]) -> int:
@@ -59,8 +87,11 @@ def guard(run: Callable[[], int | None]) -> int:
         complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("tidemark: interrupted", file=sys.stderr)  # noqa: T201
+        print(INTERRUPTED_LINE, file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+    except MemoryError:
+        complain("there is not enough memory for this; free some, or raise the limit (ulimit -v)")
+        return TidemarkError.exit_code
     except BrokenPipeError:
         # The reader of stdout has gone (a closed pager): nothing is wrong here.
         sys.stderr.close()

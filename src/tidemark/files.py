@@ -9,6 +9,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tidemark.bounded import DecodingError, Limits, parse_json, read_regular
 from tidemark.directories import (
     PRIVATE,
     PUBLIC_DIRECTORY,
@@ -27,6 +28,9 @@ SCHEMA = 1
 
 PUBLIC = 0o666
 """The permissions of what holds no memory, as reports do: the umask takes from them."""
+
+STEP = Limits(bytes=1 << 32, values=1 << 24)
+"""For what a step writes: truth.json holds 43 bytes for each page, and a run for some."""
 
 
 @contextmanager
@@ -156,15 +160,18 @@ def write_json(
     write_bytes(path, dump_json(value), mode, sync_name=sync_name)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, limits: Limits = STEP) -> dict[str, Any]:
     """Return the object in a JSON file of ours.
 
-    :raises TidemarkError: when the file is missing, is not JSON, or has another schema version
+    :raises TidemarkError: when the file is missing, is no JSON within ``limits``, or has another
+        schema version
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(read_regular(path, limits.bytes), limits)
     except FileNotFoundError:
         raise TidemarkError(f"{path} is missing; run the step that writes it again") from None
+    except DecodingError as error:
+        raise TidemarkError(f"{path} {error}; remove it and run again") from error
     except (OSError, ValueError) as error:
         raise TidemarkError(f"{path} cannot be read ({error}); remove it and run again") from error
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:

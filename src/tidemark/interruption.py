@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
+from tidemark.console import INTERRUPTED, INTERRUPTED_LINE
 from tidemark.steps.job import INTERRUPTED_VARIABLE
 
 if TYPE_CHECKING:
@@ -16,16 +18,36 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSIST_SECONDS = 1.0
 
 
-def end_on_signals() -> None:
-    """Make SIGTERM and SIGHUP end the run as Ctrl-C does, and have none of them be overlooked.
+class Interrupted(SystemExit):
+    """A signal asks for the end of the run.
 
-    To be called when the run begins, after Snakemake (9.27) has installed a handler of its own:
-    that one waits for a lock which the interrupted code may hold, and then the run hangs.
+    Snakemake's scheduler ends its jobs for it as for a KeyboardInterrupt, and where nobody catches
+    it the run ends with the code of one that was interrupted, and without a traceback.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(INTERRUPTED)
+
+
+def end_on_signals() -> None:
+    """Make SIGINT, SIGTERM and SIGHUP end the run, and have none of them be overlooked.
+
+    To be called when the process begins, and again when the run does, after Snakemake (9.27) has
+    installed a handler of its own: that one waits for a lock which the interrupted code may hold,
+    and then the run hangs.
     """
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
             signal.signal(number, _interrupt)
     signal.signal(signal.SIGALRM, _insist)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    atexit.unregister(_end)
+    atexit.register(_end)
+
+
+def hold_signals() -> None:
+    """Let the signals wait until the program that this process becomes is ready for them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 def was_interrupted() -> bool:
@@ -36,7 +58,7 @@ def was_interrupted() -> bool:
 def _interrupt(*_: object) -> None:
     os.environ[INTERRUPTED_VARIABLE] = "1"  # where another job begins all the same, it ends at once
     signal.setitimer(signal.ITIMER_REAL, _INSIST_SECONDS, _INSIST_SECONDS)
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _insist(_: int, frame: FrameType | None) -> None:
@@ -48,7 +70,7 @@ def _insist(_: int, frame: FrameType | None) -> None:
     """
     handled = isinstance(sys.exc_info()[1], (KeyboardInterrupt, SystemExit))
     if _schedules(frame) and not handled:
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 def _schedules(frame: FrameType | None) -> bool:
@@ -58,3 +80,16 @@ def _schedules(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _end() -> None:
+    """Say at the very end that the run was interrupted; no signal disturbs that, the timer's least.
+
+    When Python ends it gives each signal back its default, which is to kill.
+    """
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in (*_SIGNALS, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    if was_interrupted():
+        sys.stdout.flush()
+        print(INTERRUPTED_LINE, file=sys.stderr, flush=True)  # noqa: T201

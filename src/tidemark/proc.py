@@ -19,19 +19,28 @@ _CLONING = {56, 58, 435}
 """Numbers of execve(2) and execveat(2), and of clone(2), vfork(2) and clone3(2), on x86-64."""
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
     """Return the content of a file of /proc: without pathlib, since there are many."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         return file.read().decode(errors="replace")
 
 
+def lines(text: str) -> list[str]:
+    """Return the lines of a file of the kernel, which escapes a newline in a name, and no other.
+
+    ``splitlines`` would take a carriage return in the name of a thread, a file or a mount for the
+    end of a line, and what follows for what the kernel says.
+    """
+    return [line for line in text.split("\n") if line]
+
+
 def status_field(tid: int, name: str) -> str | None:
     """Return one field of ``/proc/TID/status``; None when the thread is gone."""
     try:
-        text = _read(f"/proc/{tid}/status")
+        text = read(f"/proc/{tid}/status")
     except OSError:
         return None
-    for line in text.splitlines():
+    for line in lines(text):
         if line.startswith(f"{name}:"):
             return line.partition(":")[2].strip()
     return None
@@ -40,7 +49,7 @@ def status_field(tid: int, name: str) -> str | None:
 def frozen_by(pid: int) -> str | None:
     """Return the control group (cgroup v2) that keeps a process frozen; None where none does."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        for line in lines(read(f"/proc/{pid}/cgroup")):
             number, _, path = line.split(":", 2)
             events = Path("/sys/fs/cgroup" + path, "cgroup.events")
             if number == "0" and "frozen 1" in events.read_text():
@@ -51,7 +60,7 @@ def frozen_by(pid: int) -> str | None:
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of ``/proc/PID/stat`` after the command's name, or None."""
     try:
-        text = _read(f"/proc/{pid}/stat")
+        text = read(f"/proc/{pid}/stat")
     except OSError:
         return None
     # The name is in parentheses and may itself hold spaces and parentheses.
@@ -140,7 +149,7 @@ def is_worker(tid: int) -> bool:
 def _system_call(tid: int) -> int | None:
     """Return the number of the system call that a thread waits in; None when it does not."""
     try:
-        return int(_read(f"/proc/{tid}/syscall").split()[0])
+        return int(read(f"/proc/{tid}/syscall").split()[0])
     except (OSError, ValueError):
         return None
 
@@ -168,7 +177,7 @@ def process_ids() -> list[int]:
 def children_of(tid: int) -> list[int]:
     """Return the children of a thread; empty where the kernel does not tell."""
     try:
-        return [int(child) for child in _read(f"/proc/{tid}/task/{tid}/children").split()]
+        return [int(child) for child in read(f"/proc/{tid}/task/{tid}/children").split()]
     except OSError:
         return []
 
@@ -192,10 +201,10 @@ def tree_of(root: int) -> list[int]:
 def descriptor_flags(tid: int, number: int) -> int:
     """Return the flags of an open file; those for reading and writing when they are not told."""
     try:
-        text = Path(f"/proc/{tid}/fdinfo/{number}").read_text()
+        text = read(f"/proc/{tid}/fdinfo/{number}")
     except OSError:
         return os.O_RDWR
-    for line in text.splitlines():
+    for line in lines(text):
         if line.startswith("flags:"):
             return int(line.split()[1], 8)
     return os.O_RDWR
@@ -207,7 +216,7 @@ def waiting_descriptors(tid: int, number: int) -> int | None:
     None for another file, and where the kernel does not tell (before Linux 5.14).
     """
     try:
-        text = _read(f"/proc/{tid}/fdinfo/{number}")
+        text = read(f"/proc/{tid}/fdinfo/{number}")
     except OSError:
         return None
     _, found, rest = text.partition("scm_fds:")

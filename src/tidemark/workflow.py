@@ -7,7 +7,6 @@ import atexit
 import functools
 import hashlib
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -21,9 +20,10 @@ import tidemark
 from tidemark.console import complain, guard
 from tidemark.errors import StorageError, TidemarkError
 from tidemark.files import PUBLIC, read_json, write_bytes, write_json
-from tidemark.interruption import was_interrupted
+from tidemark.interruption import Interrupted, was_interrupted
 from tidemark.keeper.client import is_owned
 from tidemark.keeper.launch import OWNER_VARIABLE
+from tidemark.keeper.record import read_keeper
 from tidemark.locks import Held, Lock, held
 from tidemark.owned import Kind, OwnDirectory, is_marked
 from tidemark.steps import forkserver
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tidemark.config import Config
+    from tidemark.keeper.record import KeeperRecord
 
 T = TypeVar("T")
 
@@ -132,12 +133,14 @@ def report_failure(results: Path, runs: Sequence[tuple[str, int]], workflow: Any
 
     To be called when the run has failed. Where it was interrupted, that is reason enough; and what
     jobs on this machine have said stands above. ``workflow`` is Snakemake's.
+
+    :raises SystemExit: when the run was interrupted
     """
     from tidemark.steps.report import report_unfinished
 
     if was_interrupted():
         _cancel(workflow)
-        return
+        raise Interrupted  # Snakemake would say that a job did not complete
     reasons = report_unfinished(results, runs)
     for reason in () if workflow.local_exec else reasons:
         complain(reason)
@@ -246,14 +249,14 @@ def prepare_results(results: Path) -> None:
 def _remove_stale(results: Path) -> None:
     for path in results.glob("run/*/keeper.json"):
         try:
-            kept = _is_kept(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = _is_kept(read_keeper(path))
+        except TidemarkError:
             kept = False
         if not kept:
             path.unlink(missing_ok=True)
 
 
-def _is_kept(keeper: Mapping[str, Any]) -> bool:
+def _is_kept(keeper: KeeperRecord) -> bool:
     """Return whether a keeper runs: that of a batch job on another node does as long as the job."""
     from tidemark.cluster.slurm import is_running
 

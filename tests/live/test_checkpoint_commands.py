@@ -13,6 +13,7 @@ import pytest
 from kept import PAGES, Kept
 from system import PAGE, is_alive, kill, status, wait_until
 
+from tidemark.console import INTERRUPTED_LINE
 from tidemark.files import read_json
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def test_after_an_interrupt_all_is_whole_and_the_next_loses_nothing(kept: Kept) 
             leader.store(window, page)
             client.send_signal(signal.SIGINT)
             _, said = client.communicate()
-            assert (client.returncode, said) == (130, b"tidemark: interrupted\n")
+            assert (client.returncode, said) == (130, f"{INTERRUPTED_LINE}\n".encode())
         wait_until(kept.stage.runs, "it runs on")
         leader.store(window, 9)
         done = kept.run("checkpoint")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,46 @@ def test_a_file_that_is_no_config_is_refused_in_one_sentence(text: str | bytes, 
     assert told(text) == line
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: " + "[" * 5000 + "]" * 5000, "line 1 is not valid YAML: it is nested more than 32"),
+        ("{a: " * 3000, "it is nested more than 32 deep"),
+        ("- " * 3000 + "a", "it is nested more than 32 deep"),
+        ("a:\n" + "- x\n" * (1 << 17), "it holds more than 131072 values"),
+        ("a: &a [1, *b]\n", "found undefined alias"),
+        ("a: " + ":".join(["59"] * 3000), "a number has more than 100 digits"),
+        ("a: " + "9" * 5000, "a number has more than 100 digits"),
+        (" " * (5 << 20), "is 5242880 bytes long, and 4194304 are believed"),
+    ],
+)
+def test_what_is_too_much_for_a_config_is_refused_in_one_sentence(text: str, words: str) -> None:
+    assert words in told(text)
+
+
+@pytest.mark.parametrize("collection", ["[{}]", "{{<<: [{}]}}"])
+def test_aliases_that_multiply_are_refused(collection: str) -> None:
+    lines = ["a0: &a0 {k: v}"]
+    for level in range(1, 10):
+        aliases = ", ".join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} {collection.format(aliases)}")
+    assert "with its aliases it holds more than 131072 values" in told("\n".join(lines))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "/proc/kmsg"])
+def test_no_config_is_waited_for(kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo("c")
+    else:
+        Path("c").symlink_to(kind)
+    with pytest.raises(ConfigError, match=r"is not a file|is empty"):
+        load(Path("c"))
+
+
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def forbidden(*_: object, **__: object) -> str:
+    def forbidden(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(ConfigError, match=r"^none.yaml: does not exist; name a config file"):
@@ -88,7 +125,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(
     with pytest.raises(ConfigError, match=r"^\.: is a directory; name a file in it$"):
         load(Path())
     # root may read everything, so that the permission itself would be no test
-    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(os, "open", forbidden)
     with pytest.raises(ConfigError, match=r"^c.yaml: cannot be read by this user; give read perm"):
         load(Path("c.yaml"))
 

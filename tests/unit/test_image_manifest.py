@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from tidemark.image.manifest import (
     Manifest,
     dump_manifest,
     file_record,
-    load_manifest,
 )
+from tidemark.image.manifest_reader import load_manifest
 from tidemark.image.squash import squash
 from tidemark.unsaved import Unsaved
 
@@ -55,27 +56,46 @@ def first(value: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda value: value.update(schema=2), "it is not of schema 1"),
-        (lambda value: value.pop("epoch"), "its `epoch` is missing or wrong"),
-        (lambda value: value.update(epoch=-1), "its `epoch` is missing or wrong"),
-        (lambda value: value.update(epoch=True), "its `epoch` is missing or wrong"),
-        (lambda value: value.update(workload=None), "its `workload` is missing or wrong"),
-        (lambda value: value.update(parent=[]), "its `parent` is missing or wrong"),
-        (lambda value: value.update(parent={}), "its `path` is missing or wrong"),
-        (lambda value: value.update(regions=[3]), "its `shmid` is missing or wrong"),
-        (lambda value: value["regions"].reverse(), "its regions are out of order"),
-        (lambda value: value["regions"].append(first(value)), "its regions are out of order"),
-        (lambda value: value["regions"].pop(), "its `files` are not those of its regions"),
-        (lambda value: value["files"].pop("inventory.img"), "its `files` are not those"),
-        (lambda value: value["files"].update({"../x": {"bytes": 1, "xxh3": ""}}), "its `files`"),
-        (lambda value: value["files"].update({"inventory.img": {}}), "its `bytes` is missing"),
+        (lambda value: value.update(schema=2), "says `schema` is 2, not 1"),
+        (lambda value: value.pop("epoch"), "lacks `epoch`"),
+        (lambda value: value.update(epoch=-1), "`epoch` that is not a number from 0 on"),
+        (lambda value: value.update(epoch=True), "`epoch` that is not a number"),
+        (lambda value: value.update(workload=None), "`workload` that is not a text"),
+        (lambda value: value.update(parent=[]), "`parent` that is not an object"),
+        (lambda value: value.update(parent={}), "lacks `parent.path`"),
+        (lambda value: value.update(regions=[3]), "`regions` that is not a list of objects"),
+        (lambda value: value["regions"].reverse(), "has its regions out of order"),
+        (lambda value: value["regions"].append(first(value)), "has its regions out of order"),
+        (lambda value: value["regions"].pop(), "has `files` that are not those of its regions"),
+        (lambda value: value["files"].pop("inventory.img"), "has `files` that are not those"),
+        (lambda value: value["files"].update({"../x": {"bytes": 1, "xxh3": ""}}), "has `files`"),
+        (
+            lambda value: value["files"].update({"inventory.img": {}}),
+            "lacks `files.",
+        ),
         (lambda value: first(value).update(pages=1), "region 1 has more pages than it is long"),
         (lambda value: first(value).update(in_parent=1), "region 1 has pages in a parent, and"),
         (lambda value: first(value).update(present=3), "region 1 has not one hash for each page"),
         (lambda value: first(value).update(page_hashes=""), "region 1 has not one hash for each"),
-        (lambda value: first(value).update(page_hashes="*"), "is not a manifest: "),
-        (lambda value: first(value).update(full=0), "its `full` is missing or wrong"),
-        (lambda value: first(value).update(suspects={"x": "y"}), "its `x` is missing or wrong"),
+        (
+            lambda value: first(value).update(page_hashes="*"),
+            "that is not base64",
+        ),
+        (lambda value: first(value).update(shmid=1 << 32), "`regions[0].shmid` that is not"),
+        (lambda value: first(value).update(pages=1 << 36), "`regions[0].pages` that is not"),
+        (lambda value: first(value).update(present=1 << 70), "`regions[0].present` that is not"),
+        (lambda value: first(value).update(vouched=1e308), "`regions[0].vouched` that is not"),
+        (lambda value: first(value).update(kind="x" * 300), "`regions[0].kind` that is not"),
+        (lambda value: value.update(page_size=12345), "that is not a size of pages"),
+        (
+            lambda value: value.update(more=[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]),
+            "nested more than 16",
+        ),
+        (lambda value: first(value).update(full=0), "`regions[0].full` that is not true or false"),
+        (
+            lambda value: first(value).update(suspects={"x": "y"}),
+            "`regions[0].suspects.x` that",
+        ),
         (
             lambda value: value["files"]["pages-1.img"].update(bytes=4096),
             "pages-1.img would not hold the pages of its region",
@@ -103,6 +123,17 @@ def test_what_is_no_manifest_at_all_is_refused(path: Path, body: str) -> None:
     checksum = hashlib.sha256(b"{" + rest).hexdigest()
     path.write_bytes(b'{\n "checksum": "' + checksum.encode() + b'",' + rest)
     with pytest.raises(ImageError, match="is not a manifest: "):
+        load_manifest(path)
+
+
+def test_a_manifest_is_no_longer_than_the_pages_beside_it_justify(path: Path) -> None:
+    content = path.read_bytes()
+    os.truncate(path, 100 << 20)
+    with pytest.raises(ImageError, match=r"is 104857600 bytes long, and 671\d+ are believed"):
+        load_manifest(path)
+    path.with_name("pages-1.img").write_bytes(b"")
+    os.truncate(path.with_name("pages-1.img"), 64 << 30)
+    with pytest.raises(ImageError, match=f"holds a zero byte, at {len(content)}; copy"):
         load_manifest(path)
 
 
@@ -142,7 +173,7 @@ def test_a_manifest_that_does_not_tell_what_is_not_saved_is_read_as_before(path:
 )
 def test_nonsense_about_what_is_not_saved_is_refused(path: Path, wrong: object) -> None:
     path.write_bytes(resealed(json.loads(path.read_text()) | {"unsaved": wrong}))
-    with pytest.raises(ImageError, match="is missing or wrong"):
+    with pytest.raises(ImageError, match=r"lacks `|that is not "):
         load_manifest(path)
 
 

@@ -260,8 +260,8 @@ def test_our_inventory_is_one_that_criu_reads_and_is_told_from_its_own(tmp_path:
     ("content", "words"),
     [
         (framed(Inventory(img_version=3), magics=(INVENTORY,)), "image version 3"),
-        (framed(magics=(INVENTORY,)), "holds 0 messages"),
-        (framed(*[Inventory(img_version=2)] * 2, magics=(INVENTORY,)), "holds 2 messages"),
+        (framed(magics=(INVENTORY,)), "holds no messages"),
+        (framed(*[Inventory(img_version=2)] * 2, magics=(INVENTORY,)), "holds several messages"),
         (framed(Inventory(img_version=2), magics=(COMMON, INVENTORY)), "begins with 0x54564319"),
         (framed(b"\x10\x01", magics=(INVENTORY,)), "lacks a required field"),
     ],

@@ -21,7 +21,7 @@ from tidemark.errors import ImageError, StorageError
 from tidemark.image import writer
 from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
-from tidemark.image.manifest import load_manifest
+from tidemark.image.manifest_reader import load_manifest
 from tidemark.image.writer import RegionDump, write_image
 from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Source, hash_of

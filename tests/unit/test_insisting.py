@@ -20,10 +20,10 @@ def schedule():
         print("begun", flush=True)
         try:
             time.sleep(600)
-        except KeyboardInterrupt:
+        except SystemExit:
             pass
         time.sleep(600)
-    except KeyboardInterrupt:
+    except SystemExit:
         print("cancelling", flush=True)
         time.sleep(2.5)
         return "cancelled"

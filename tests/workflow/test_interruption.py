@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pipeline import GRID
 
+from tidemark.console import INTERRUPTED, INTERRUPTED_LINE
 from tidemark.proc import state_of, status_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pipeline import Pipeline
 
@@ -51,11 +52,11 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
 
 
 @contextmanager
-def begun(pipeline: Pipeline, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def begun(pipeline: Pipeline, *, command: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """Start a run in a terminal's place: a process group of its own."""
     log = (pipeline.directory / "run.log").open("wb")
     run = subprocess.Popen(
-        pipeline.command(*options),
+        command or pipeline.command(),
         cwd=pipeline.directory,
         env=pipeline.environment(),
         stdin=subprocess.DEVNULL,
@@ -78,6 +79,13 @@ def keeper_pid(pipeline: Pipeline) -> int:
     return int(json.loads(path.read_text())["pid"])
 
 
+def assert_told(pipeline: Pipeline) -> None:
+    """Assert that the run has said at its end that it was interrupted, and nothing else of it."""
+    said = (pipeline.directory / "run.log").read_text()
+    assert said.splitlines()[-1] == INTERRUPTED_LINE
+    assert "did not complete" not in said
+
+
 MOMENTS = ["run/kv/keeper.json", "kv/e0/clear.json", "kv/e1/clear.json", "kv/e1/scan.pb"]
 ENDINGS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {
     "Ctrl-C": lambda run: os.killpg(run.pid, signal.SIGINT),
@@ -96,12 +104,29 @@ def test_a_run_that_is_ended_leaves_no_process_and_the_next_is_clean(
     with begun(pipeline) as run:
         wait_for((pipeline.results / moment).exists, moment)
         ENDINGS[ending](run)
-        assert run.wait() != 0
+        assert run.wait() == (-signal.SIGKILL if ending == "SIGKILL" else INTERRUPTED)
         wait_for(lambda: not pipeline.processes(), "the end of all processes")
+    if ending != "SIGKILL":
+        assert_told(pipeline)
     pipeline.configure(grid=GRID)  # quicker, and of the same directory
     again = pipeline.run("--nolock")
     assert again.code == 0, again.output
     assert not list(pipeline.results.glob("run/*/keeper.json"))
+
+
+@pytest.mark.parametrize("seconds", [0.8, 1.2, 1.8, 2.7, 4.0, 6.0])
+@pytest.mark.parametrize("ending", ["Ctrl-C", "SIGTERM"])
+def test_tidemark_run_is_interrupted_at_any_moment_and_says_so(
+    pipeline: Pipeline, ending: str, seconds: float
+) -> None:
+    pipeline.configure(kv=KV | {"epochs": 30})
+    command = [str(Path(sys.executable).with_name("tidemark")), "run", "--cores", "2"]
+    with begun(pipeline, command=command) as run:
+        time.sleep(seconds)  # any moment will do
+        ENDINGS[ending](run)
+        assert run.wait() == INTERRUPTED
+        wait_for(lambda: not pipeline.processes(), "the end of all processes")
+    assert_told(pipeline)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

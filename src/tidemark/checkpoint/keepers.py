@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import shutil
@@ -14,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from tidemark.directories import make_directory
 from tidemark.errors import KeeperError, StorageError, TidemarkError
-from tidemark.files import read_json, storage_errors
+from tidemark.files import storage_errors
 from tidemark.keeper.client import Client, is_alive
+from tidemark.keeper.record import read_keeper
 from tidemark.owned import MARK, Kind, OwnDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+log = logging.getLogger(__name__)
 
 KEEPER_JSON = "keeper.json"
 _FILES = {KEEPER_JSON, "keeper.log", "keeper.sock", "output.log", "command.log", "ending.json"}
@@ -63,8 +67,8 @@ def _foreign(directory: Path, names: Sequence[str]) -> str | None:
     unknown = _unknown(directory, names)
     if unknown is None and set(names) - {"keeper.log"}:
         try:
-            read_json(directory / KEEPER_JSON)["socket"]
-        except (TidemarkError, KeyError):
+            read_keeper(directory / KEEPER_JSON)
+        except TidemarkError:
             return names[0]
     return unknown
 
@@ -96,7 +100,16 @@ def remove_work_directory(path: Path) -> None:
 def all_keepers() -> list[Path]:
     """Return the keeper.json of each keeper in the runtime directory that lives, by name."""
     found = sorted(runtime_directory().glob(f"*/{KEEPER_JSON}"))
-    return [path for path in found if is_alive(read_json(path))]
+    return [path for path in found if _lives(path)]
+
+
+def _lives(path: Path) -> bool:
+    """Return whether a keeper lives; what is no keeper.json hides none of the others."""
+    try:
+        return is_alive(read_keeper(path))
+    except TidemarkError as error:
+        log.warning("%s", error)
+        return False
 
 
 def find_keeper(target: str | None) -> Path:
@@ -124,7 +137,7 @@ def find_keeper(target: str | None) -> Path:
 
 
 def _names(path: Path) -> set[str]:
-    return {path.parent.name, str(read_json(path)["root"])}
+    return {path.parent.name, str(read_keeper(path)["root"])}
 
 
 def connect(keeper_json: Path) -> Client:
@@ -171,7 +184,7 @@ def status_of(keeper_json: Path) -> dict[str, Any]:
 
     :raises KeeperError: when it is gone
     """
-    keeper = read_json(keeper_json)
+    keeper = read_keeper(keeper_json)
     with connect(keeper_json) as client:
         answer, _ = client.ask("status")
     return {

@@ -66,9 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :raises SystemExit: from argparse, for wrong arguments, ``--help`` and ``--version``
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    return guard(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: Sequence[str]) -> int:
     # No option of ours that stands before the verb takes a value: the first plain word is it.
     asked = next((word for word in words if not word.startswith("-")), None)
+    if asked == "run" and not any(word.startswith("--to") for word in words):
+        _end_on_signals()
     arguments = build_parser([asked] if asked in VERBS else []).parse_args(words)
     set_up_logging()
-    return guard(lambda: verb_module(arguments.verb).run(arguments))
+    return verb_module(arguments.verb).run(arguments)
+
+
+def _end_on_signals() -> None:
+    """Have a run say how it goes on from before what it takes seconds to import."""
+    from tidemark.interruption import end_on_signals
+
+    end_on_signals()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemark.cli.quantities import seconds
 from tidemark.errors import KeeperError
-from tidemark.files import dump_json, read_json, write_json
+from tidemark.files import dump_json, write_json
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -87,8 +87,9 @@ def run(arguments: Namespace) -> int:
 
 def _check_free(keeper_json: Path) -> None:
     from tidemark.keeper.client import is_alive
+    from tidemark.keeper.record import read_keeper
 
-    if keeper_json.exists() and is_alive(read_json(keeper_json)):
+    if keeper_json.exists() and is_alive(read_keeper(keeper_json)):
         raise KeeperError(
             f"there is a keeper in {keeper_json.parent} already; release it, or use --name"
         )

@@ -35,10 +35,10 @@ def run(arguments: Namespace) -> int:
     :raises WorkloadError: when the program is not the keeper's to stop, or did not end well
     """
     from tidemark.checkpoint.keepers import connect, find_keeper
-    from tidemark.files import read_json
+    from tidemark.keeper.record import read_keeper
 
     path = find_keeper(arguments.keeper)
-    keeper = read_json(path)
+    keeper = read_keeper(path)
     name = keeper["workload"]
     with connect(path) as client:
         client.ask("release", stop=arguments.stop)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemark.cli.quantities import permissions
+from tidemark.cli.quantities import count, permissions
 from tidemark.directories import PRIVATE
 from tidemark.errors import TidemarkError
 from tidemark.image.directory import find_image
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 SUMMARY = "restore a dump as files, or as a tree of processes"
+_MOST_PROCESSES = 256
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,6 +35,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="MODE",
         help="permissions of the files: 600, or 640 or 660 for a group (600)",
     )
+    parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=count,
+        default=_MOST_PROCESSES,
+        help=f"start up to so many of them ({_MOST_PROCESSES})",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -48,10 +56,10 @@ def run(arguments: Namespace) -> int:
         for path in restore_files(image, arguments.to, arguments.mode):
             print(path)  # noqa: T201 - the verb's output
         return 0
-    return _hold_tree(image)
+    return _hold_tree(image, arguments.processes)
 
 
-def _hold_tree(image: Path) -> int:
+def _hold_tree(image: Path, most: int) -> int:
     from tidemark.restore.layout import read_layout
     from tidemark.restore.tree import RestoredTree
 
@@ -60,7 +68,13 @@ def _hold_tree(image: Path) -> int:
         raise TidemarkError(
             f"{layout} is missing, which says who mapped what; restore as files with --to"
         )
-    with RestoredTree(image, read_layout(layout)) as tree:
+    laid = read_layout(layout)
+    if len(laid.processes) > most:
+        raise TidemarkError(
+            f"{layout} asks for {len(laid.processes)} processes; if that is right, restore with "
+            f"--processes {len(laid.processes)}"
+        )
+    with RestoredTree(image, laid) as tree:
         seen, of = tree.check_sharing()
         for number, pid in tree.pids().items():
             print(f"process {number}: pid {pid}")  # noqa: T201 - the verb's output

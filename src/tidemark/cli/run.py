@@ -67,11 +67,13 @@ def run(arguments: Namespace) -> int:
 
 
 def _run_workflow(arguments: Namespace) -> NoReturn:
+    from tidemark.interruption import hold_signals
+
     if not Path("Snakefile").is_file():
         raise TidemarkError(f"there is no Snakefile in {Path.cwd()}; run this where it is")
     load_config(arguments.configfile)
     command = [
-        str(Path(sys.executable).with_name("snakemake")),
+        *(sys.executable, "-m", "tidemark.running"),
         *(("--cores", arguments.cores) if arguments.cores else ()),
         *("--configfile", str(arguments.configfile), "--replace-workflow-config"),
         *("--workflow-profile", str(arguments.profile)),
@@ -80,6 +82,7 @@ def _run_workflow(arguments: Namespace) -> NoReturn:
         *arguments.words,
     ]
     sys.stdout.flush()
+    hold_signals()
     os.execv(command[0], command)
 
 

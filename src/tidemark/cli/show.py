@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidemark.console import printable_line
 from tidemark.files import dump_json
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Print what the page maps say; their content is not read.
 
-    :raises ImageError: when the directory is no dump, or its page maps are damaged
+    :raises ImageError: when the directory is no dump, or its page maps are damaged, or are not
+        what its manifest says
     """
     from tidemark.image.chain import open_images
     from tidemark.image.directory import find_image, open_image
@@ -68,13 +70,12 @@ def run(arguments: Namespace) -> int:
 
 
 def _regions(image: Image) -> list[Shown]:
-    from tidemark.image.names import pagemap_name
-    from tidemark.image.pagemap import merged, read_pagemap
+    from tidemark.image.level import listed
 
     regions = []
     for shmid in image.shmids:
-        _, entries = read_pagemap(image.path / pagemap_name(shmid))
-        runs = [(entry.first_page, entry.count, str(entry.kind)) for entry in merged(entries)]
+        _, entries = listed(image, shmid)
+        runs = [(entry.first_page, entry.count, str(entry.kind)) for entry in entries]
         record = image.manifest.region(shmid) if image.manifest else None
         regions.append(Shown(shmid, record, runs))
     return regions
@@ -107,7 +108,8 @@ def _text(image: Image) -> str:
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     accounts = [_account(region.record) for region in regions if region.record]
     unsaved = _unsaved(image.manifest.unsaved if image.manifest else ())
-    return "\n".join([_heading(image), *lines, *accounts, *unsaved]) + "\n"
+    all_lines = (_heading(image), *lines, *accounts, *unsaved)
+    return "".join(f"{printable_line(line)}\n" for line in all_lines)
 
 
 def _unsaved(unsaved: Sequence[Unsaved]) -> list[str]:

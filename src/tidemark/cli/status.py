@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tidemark.console import printable_line
 from tidemark.files import dump_json
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         sys.stdout.write(dump_json({"keepers": found}).decode())
     else:
-        sys.stdout.write("".join(map(_line, found)) or "nothing is kept\n")
+        lines = [f"{printable_line(_line(one))}\n" for one in found]
+        sys.stdout.write("".join(lines) or "nothing is kept\n")
     return 0
 
 
@@ -42,5 +44,5 @@ def _line(status: dict[str, Any]) -> str:
     return (
         f"{status['name']}  {len(status['processes'])} processes, tracker {status['tracker']}, "
         f"keeper {status['pid']} in {status['directory']}; "
-        f"{status['checkpoints']} checkpoints, {last}\n"
+        f"{status['checkpoints']} checkpoints, {last}"
     )

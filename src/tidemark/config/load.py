@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from tidemark.config import programs
+from tidemark.config.limits import MOST_MISTAKES, Loader
 from tidemark.config.mistakes import Key, Mistake, dotted
 from tidemark.config.models import Config
 from tidemark.config.source import Source, read
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ABSENT = object()
 COMMAND_LINE = "--config"
+_MOST_OF_SCALAR = 100
 
 
 def load(path: Path) -> Config:
@@ -55,8 +57,10 @@ def _checked(raw: Mapping[str, Any], sources: Sequence[Source]) -> Config:
         found += mistakes(error)
     found += programs.missing(raw)
     if found:
-        found.sort(key=lambda mistake: _position(mistake.path, raw))
-        raise ConfigError(_message([_blamed(mistake, raw, sources) for mistake in found]))
+        order = _Order(raw)
+        found.sort(key=lambda mistake: order.position(mistake.path))
+        told = [_blamed(mistake, raw, sources) for mistake in found[:MOST_MISTAKES]]
+        raise ConfigError(_message(told, more=len(found) - len(told)))
     return config
 
 
@@ -81,7 +85,7 @@ def _typed(raw: Mapping[str, Any], sources: Sequence[Source]) -> Mapping[str, An
 
 def _scalar(text: str) -> object:
     try:
-        value = yaml.safe_load(text)
+        value = Loader(text).get_single_data() if len(text) < _MOST_OF_SCALAR else text
     except (yaml.YAMLError, ValueError):
         return text
     # Snakemake's own help wants nested values written as Python writes them.
@@ -125,18 +129,29 @@ def _blamed(mistake: Mistake, raw: Mapping[str, Any], sources: Sequence[Source])
     return replace(mistake, source=mistake.source or _origin(mistake.path, raw, sources))
 
 
-def _position(path: Key, raw: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return where ``path`` stands in the config, for a list in the order of the file."""
-    position: list[int] = []
-    for depth, part in enumerate(path):
-        holder = _lookup(raw, path[:depth])
-        keys = list(holder) if isinstance(holder, Mapping) else []
-        position.append(keys.index(part) if part in keys else len(keys))
-    return tuple(position)
+class _Order:
+    """Where keys stand in the config, for a list in the order of the file."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+        self._places: dict[int, dict[Any, int]] = {}  # of the keys of each mapping, by its identity
+
+    def position(self, path: Key) -> tuple[int, ...]:
+        """Return the place of each part of ``path`` in the mapping that holds it."""
+        holders = (_lookup(self._raw, path[:depth]) for depth in range(len(path)))
+        return tuple(self._place(holder, part) for holder, part in zip(holders, path, strict=True))
+
+    def _place(self, holder: Any, part: object) -> int:
+        if not isinstance(holder, Mapping):
+            return 0
+        if id(holder) not in self._places:
+            self._places[id(holder)] = {key: place for place, key in enumerate(holder)}
+        return self._places[id(holder)].get(part, len(holder))
 
 
-def _message(found: Sequence[Mistake]) -> str:
+def _message(found: Sequence[Mistake], more: int = 0) -> str:
     lines = [": ".join(filter(None, (each.source, dotted(each.path), each.text))) for each in found]
     if len(lines) == 1:
         return lines[0]
-    return "\n  ".join([f"the config has {len(lines)} mistakes:", *lines])
+    rest = [f"and {more} more"] if more else []
+    return "\n  ".join([f"the config has {len(lines) + more} mistakes:", *lines, *rest])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tidemark.bounded import DecodingError, read_regular
+from tidemark.config.limits import MOST_BYTES, Loader, verify_size
 from tidemark.config.mistakes import Key, Mistake
 
 if TYPE_CHECKING:
@@ -36,24 +38,14 @@ class Source:
     mistakes: tuple[Mistake, ...] = ()
 
 
-class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which names the line of a value that it cannot make sense of."""
-
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """Return the value of ``node``."""
-        try:
-            return super().construct_object(node, deep=deep)
-        except ValueError as error:
-            mark = node.start_mark
-            raise yaml.constructor.ConstructorError(None, None, str(error), mark) from error
-
-
 def read(path: Path) -> Source:
     """Return what a config file says; its mistakes are kept, not raised."""
     label = _label(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        if path.is_dir():
+            return _useless(label, "is a directory; name a file in it")
+        text = read_regular(path, MOST_BYTES, text=False).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, DecodingError) as error:
         return _useless(label, _unreadable(error))
     # JSON is YAML, but for the tabs that may indent it.
     return parsed(label, text.replace("\t", " ") if path.suffix == ".json" else text)
@@ -68,12 +60,12 @@ def _useless(label: str, text: str) -> Source:
     return Source(label, None, (Mistake((), text, label),))
 
 
-def _unreadable(error: OSError | UnicodeDecodeError) -> str:
+def _unreadable(error: OSError | UnicodeDecodeError | DecodingError) -> str:
     match error:
+        case DecodingError():
+            return f"{error}; name a config file"
         case FileNotFoundError():
             return "does not exist; name a config file, such as config/config.yaml"
-        case IsADirectoryError():
-            return "is a directory; name a file in it"
         case PermissionError():
             return "cannot be read by this user; give read permission with chmod"
         case UnicodeDecodeError():
@@ -88,6 +80,8 @@ def parsed(label: str, text: str) -> Source:
         loader = Loader(text)
         node = loader.get_single_node()
         twice = tuple(replace(each, source=label) for each in _duplicates(node))
+        if node:
+            verify_size(node)
         data = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         return _useless(label, _syntax(error, text))

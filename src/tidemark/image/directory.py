@@ -7,15 +7,18 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tidemark.bounded import read_regular
 from tidemark.errors import ImageError
 from tidemark.image.framing import REMEDY, reading
 from tidemark.image.inventory import is_ours
-from tidemark.image.manifest import Manifest, load_manifest
+from tidemark.image.manifest_reader import load_manifest
 from tidemark.image.names import INVENTORY, MANIFEST, PARENT, shmids_of
 from tidemark.native.library import PAGE_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tidemark.image.manifest import Manifest
 
 _PATH_BYTES = 4096
 
@@ -110,5 +113,4 @@ def _link_text(link: Path) -> str:
     if not stat.S_ISREG(mode):
         raise ImageError(f"{link} is neither a link nor a directory; {REMEDY}")
     # Git without symbolic links, and some archives, make a file of a link.
-    with link.open("rb") as file:
-        return os.fsdecode(file.read(_PATH_BYTES))
+    return os.fsdecode(read_regular(link, _PATH_BYTES))

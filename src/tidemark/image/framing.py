@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
+from tidemark.bounded import DecodingError, open_regular
 from tidemark.errors import ImageError
+from tidemark.fields import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +46,14 @@ PAGEMAP = FileKind(0x56084025, bare=False)
 def reading(path: Path) -> Iterator[None]:
     """Turn a failure to read ``path`` into one sentence.
 
-    :raises ImageError: for a file that is missing, forbidden or unreadable
+    :raises ImageError: for a file that is missing, forbidden, unreadable or nonsense
     """
     try:
         yield
     except FileNotFoundError:
         raise ImageError(f"{path} is missing; {REMEDY}") from None
+    except (DecodingError, FieldError) as error:
+        raise ImageError(f"{path} {error}; {REMEDY}") from error
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, REMEDY)
         raise ImageError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
@@ -72,9 +76,8 @@ def open_file(path: Path) -> int:
 
     :raises ImageError: when it is missing, unreadable, or anything but a file
     """
-    file_size(path)  # a FIFO would block the open
     with reading(path):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path)
 
 
 def read_messages(path: Path, kind: FileKind) -> Iterator[bytes]:
@@ -82,9 +85,8 @@ def read_messages(path: Path, kind: FileKind) -> Iterator[bytes]:
 
     :raises ImageError: when the file is missing, unreadable, of another kind, or cut
     """
-    left = file_size(path)
-    with reading(path), path.open("rb") as file:
-        left -= _skip_magic(file, path, kind)
+    with reading(path), os.fdopen(open_file(path), "rb") as file:
+        left = os.fstat(file.fileno()).st_size - _skip_magic(file, path, kind)
         while left:
             size = _message_size(file, path, left)
             left -= _WORD.size + size

@@ -34,10 +34,12 @@ def is_ours(path: Path) -> bool:
 
     :raises ImageError: when it is missing, damaged, or of a later image version
     """
-    messages = list(read_messages(path, INVENTORY))
-    if len(messages) != 1:
-        raise ImageError(f"{path} holds {len(messages)} messages instead of one; {REMEDY}")
-    inventory = parse(Inventory, messages[0], path)
+    messages = read_messages(path, INVENTORY)
+    message = next(messages, None)
+    if message is None or next(messages, None) is not None:
+        number = "no" if message is None else "several"
+        raise ImageError(f"{path} holds {number} messages instead of one; {REMEDY}")
+    inventory = parse(Inventory, message, path)
     if inventory.img_version > IMAGE_VERSION:
         raise ImageError(
             f"{path} is of image version {inventory.img_version}, and this version of tidemark "

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from tidemark.image.manifest import RegionRecord
 
 
+_MAX_UNHASHED_PAGES = (4 << 40) // PAGE_SIZE
+"""How many pages of a region are believed where no hash stands for each: a sparse file costs
+nothing, and the set of its pages a bit for each."""
+
+
 @dataclass(frozen=True)
 class Level:
     """What one dump knows of one region.
@@ -81,6 +86,19 @@ def _read_own_level(image: Image, record: RegionRecord, below: Bitmap) -> Level 
 
 
 def _read_any_level(image: Image, shmid: int, record: RegionRecord | None, below: Bitmap) -> Level:
+    pages_file, entries = listed(image, shmid, below)
+    bitmaps = _bitmaps(entries, record.pages if record else 0)
+    return Level(pages_file, *bitmaps, record.page_hashes if record else None)
+
+
+def listed(image: Image, shmid: int, below: Bitmap | None = None) -> tuple[Path, Iterator[Entry]]:
+    """Return a region's pages file, and the runs of its page map, checked while they are read.
+
+    :param below: what the parent has of the region; None where that is not looked at
+    :raises ImageError: when they do not belong together or are not as the manifest says, also
+        from the iterator
+    """
+    record = image.manifest.region(shmid) if image.manifest else None
     path = image.path / pagemap_name(shmid)
     pages_id, entries = read_pagemap(path)
     if record and pages_id != shmid:
@@ -88,15 +106,20 @@ def _read_any_level(image: Image, shmid: int, record: RegionRecord | None, below
     pages_file = image.path / pages_name(pages_id)
     # In this order no bit is set, and no memory taken, for pages that cannot be.
     entries = _within(merged(entries), record.pages if record else MAX_PAGES, path)
-    entries = _held(_inherited(entries, below, image, path), pages_file)
-    bitmaps = _bitmaps(entries, record.pages if record else 0)
-    level = Level(pages_file, *bitmaps, record.page_hashes if record else None)
-    if record and (len(level.present), len(level.content)) != (
-        record.present,
-        record.present + record.in_parent,
-    ):
+    if below is not None:
+        entries = _inherited(entries, below, image, path)
+    entries = _held(entries, pages_file, MAX_PAGES if record else _MAX_UNHASHED_PAGES)
+    return pages_file, _counted(entries, record, path) if record else entries
+
+
+def _counted(entries: Iterable[Entry], record: RegionRecord, path: Path) -> Iterator[Entry]:
+    """Refuse a page map that has other numbers of pages than the manifest."""
+    counts = dict.fromkeys(Kind, 0)
+    for entry in entries:
+        counts[entry.kind] += entry.count
+        yield entry
+    if (counts[Kind.PRESENT], counts[Kind.PARENT]) != (record.present, record.in_parent):
         raise ImageError(f"{path} lists other pages than {MANIFEST}; {REMEDY}")
-    return level
 
 
 def _bitmaps(entries: Iterable[Entry], pages: int) -> tuple[Bitmap, Bitmap]:
@@ -121,9 +144,13 @@ def _within(entries: Iterable[Entry], pages: int, path: Path) -> Iterator[Entry]
         yield entry
 
 
-def _held(entries: Iterable[Entry], pages_file: Path) -> Iterator[Entry]:
-    """Refuse a pages file that is not as long as the present pages are."""
+def _held(entries: Iterable[Entry], pages_file: Path, most: int) -> Iterator[Entry]:
+    """Refuse a pages file that is not as long as the present pages are, ``most`` of them."""
     size = file_size(pages_file)
+    if size > most * PAGE_SIZE:
+        raise ImageError(
+            f"{pages_file} is {size} bytes long, and {most * PAGE_SIZE} are believed; {REMEDY}"
+        )
     listed = 0
     for entry in entries:
         if entry.kind is Kind.PRESENT:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import ImageError
-from tidemark.files import SCHEMA, dump_json
-from tidemark.image.framing import REMEDY, file_size, open_file, reading
-from tidemark.image.names import INVENTORY, pagemap_name, pages_name
-from tidemark.native.pages import HASH_BYTES, file_hash
-from tidemark.unsaved import Unsaved
+from tidemark.files import dump_json
+from tidemark.image.framing import REMEDY, open_file
+from tidemark.native.pages import file_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_T = TypeVar("_T")
-_CHECKSUM = b'{\n "checksum": "%b",'
+    from tidemark.unsaved import Unsaved
+
+CHECKSUM = b'{\n "checksum": "%b",'
+"""How a manifest begins: with the SHA-256 of itself without this line."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +137,19 @@ def dump_manifest(manifest: Manifest) -> bytes:
         }
     )
     # The first key in order, so that this is the JSON that sorting all keys would give.
-    return _CHECKSUM % hashlib.sha256(content).hexdigest().encode() + content[1:]
+    return CHECKSUM % hashlib.sha256(content).hexdigest().encode() + content[1:]
 
 
 def file_record(path: Path) -> FileRecord:
-    """Return the record of a file as it is now.
+    """Return the record of a file of messages as it is now; it is read as a whole.
 
-    :raises ImageError: when it is missing, unreadable, or anything but a file
+    :raises ImageError: when it is missing, unreadable, anything but a file, or sparse
     """
     descriptor = open_file(path)
     try:
         size = os.fstat(descriptor).st_size
+        if size and os.lseek(descriptor, 0, os.SEEK_HOLE) < size:
+            raise ImageError(f"{path} has holes, which messages have not; {REMEDY}")
         return FileRecord(size, file_hash(descriptor, size).hex())
     finally:
         os.close(descriptor)
@@ -165,124 +166,3 @@ def _region_value(region: RegionRecord) -> dict[str, Any]:
         "in_parent": region.in_parent,
         "page_hashes": b64encode(region.page_hashes).decode(),
     }
-
-
-def load_manifest(path: Path) -> tuple[Manifest, str]:
-    """Return the manifest in ``path``, and its SHA-256.
-
-    :raises ImageError: when it is missing, was changed since it was written, or says what
-        cannot be
-    """
-    file_size(path)
-    with reading(path):
-        content = path.read_bytes()
-    _verify_checksum(content, path)
-    try:
-        manifest = _manifest(json.loads(content))
-        _verify(manifest)
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"{path} is not a manifest: {error}; {REMEDY}") from error
-    return manifest, manifest_sha256(content)
-
-
-def _verify_checksum(content: bytes, path: Path) -> None:
-    length = len(_CHECKSUM % bytes(64))
-    body = b"{" + content[length:]
-    if content[:length] != _CHECKSUM % hashlib.sha256(body).hexdigest().encode():
-        raise ImageError(f"{path} is not as it was written; {REMEDY}")
-
-
-def _manifest(value: Any) -> Manifest:
-    if _get(value, "schema", int) != SCHEMA:
-        raise ValueError(f"it is not of schema {SCHEMA}")
-    parent = _optional(value, "parent", dict)
-    files = _get(value, "files", dict)
-    return Manifest(
-        page_size=_get(value, "page_size", int),
-        workload=_get(value, "workload", str),
-        epoch=_get(value, "epoch", int),
-        tracker=_get(value, "tracker", str),
-        parent=None
-        if parent is None
-        else ParentLink(_get(parent, "path", str), _get(parent, "manifest_sha256", str)),
-        files={name: _file(_get(files, name, dict)) for name in files},
-        regions=tuple(_region(region) for region in _get(value, "regions", list)),
-        stands_for=_optional(value, "stands_for", str),
-        unsaved=tuple(_unsaved(one) for one in _optional(value, "unsaved", list) or ()),
-    )
-
-
-def _unsaved(value: Any) -> Unsaved:
-    processes = [{"process": number} for number in _get(value, "processes", list)]
-    return Unsaved(
-        kind=_get(value, "kind", str),
-        name=_get(value, "name", str),
-        bytes=_get(value, "bytes", int),
-        processes=tuple(_get(each, "process", int) for each in processes),
-    )
-
-
-def _file(value: Any) -> FileRecord:
-    return FileRecord(bytes=_get(value, "bytes", int), xxh3=_get(value, "xxh3", str))
-
-
-def _region(value: Any) -> RegionRecord:
-    return RegionRecord(
-        shmid=_get(value, "shmid", int),
-        kind=_get(value, "kind", str),
-        pages=_get(value, "pages", int),
-        present=_get(value, "present", int),
-        in_parent=_get(value, "in_parent", int),
-        page_hashes=b64decode(_get(value, "page_hashes", str), validate=True),
-        account=_account(value),
-    )
-
-
-def _account(value: Any) -> Account:
-    suspects = _get(value, "suspects", dict)
-    return Account(
-        full=_get(value, "full", bool),
-        full_reason=_optional(value, "full_reason", str),
-        vouched=_get(value, "vouched", int),
-        settled=_get(value, "settled", int),
-        suspects={reason: _get(suspects, reason, int) for reason in suspects},
-        settled_changed=_get(value, "settled_changed", int),
-        unchanged=_get(value, "unchanged", int),
-        audited=_get(value, "audited", int),
-        cleared=_get(value, "cleared", int),
-    )
-
-
-def _get(value: Any, key: str, kind: type[_T]) -> _T:
-    item = value.get(key) if isinstance(value, dict) else None
-    # `type`, not `isinstance`: true is no number here.
-    if type(item) is not kind or (isinstance(item, int) and item < 0):
-        raise ValueError(f"its `{key}` is missing or wrong")
-    return item
-
-
-def _optional(value: Any, key: str, kind: type[_T]) -> _T | None:
-    return None if isinstance(value, dict) and value.get(key) is None else _get(value, key, kind)
-
-
-def _verify(manifest: Manifest) -> None:
-    shmids = [region.shmid for region in manifest.regions]
-    if shmids != sorted(set(shmids)):
-        raise ValueError("its regions are out of order")
-    named = {name(shmid) for shmid in shmids for name in (pagemap_name, pages_name)}
-    if set(manifest.files) != named | {INVENTORY}:
-        raise ValueError("its `files` are not those of its regions")
-    for region in manifest.regions:
-        _verify_region(region, manifest)
-
-
-def _verify_region(region: RegionRecord, manifest: Manifest) -> None:
-    if region.present + region.in_parent > region.pages:
-        raise ValueError(f"region {region.shmid} has more pages than it is long")
-    if region.in_parent and manifest.parent is None:
-        raise ValueError(f"region {region.shmid} has pages in a parent, and there is none")
-    if len(region.page_hashes) != region.present * HASH_BYTES:
-        raise ValueError(f"region {region.shmid} has not one hash for each page")
-    size = manifest.files[pages_name(region.shmid)].bytes
-    if size != region.present * manifest.page_size:
-        raise ValueError(f"{pages_name(region.shmid)} would not hold the pages of its region")

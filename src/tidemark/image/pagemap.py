@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
 
+from tidemark.bounded import read_regular
 from tidemark.errors import ImageError
 from tidemark.image.framing import PAGEMAP, REMEDY, file_size, frame, read_messages, reading
 from tidemark.image.messages import parse_known, serialize
@@ -82,10 +83,11 @@ def read_own(  # noqa: PLR0913, PLR0917 - all of it is what the manifest says
     None for any other, one with more pages than are expected and one with another hash than
     ``xxh3`` included: :func:`read_pagemap` reads it, or says what is wrong.
     """
-    if file_size(path) > _ENTRY_BYTES * (present + in_parent + 1):
+    most = _ENTRY_BYTES * (present + in_parent + 1)
+    if file_size(path) > most:
         return None
     with reading(path):
-        content = path.read_bytes()
+        content = read_regular(path, most, text=False)
     begin = _begin(pages_id)
     if not content.startswith(begin) or xxh3 not in {None, hash_of(content).hex()}:
         return None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tidemark import proc
 from tidemark.errors import KeeperError, TidemarkError
-from tidemark.files import read_json
 from tidemark.keeper.protocol import SocketPath, receive, send
+from tidemark.keeper.record import read_keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from tidemark.keeper.record import KeeperRecord
 
 
 class Client:
@@ -28,7 +29,7 @@ class Client:
         self, keeper_json: Path, *, remedy: str = "run the workload's live steps again"
     ) -> None:
         self._remedy = remedy
-        keeper = read_json(keeper_json)
+        keeper = read_keeper(keeper_json)
         self._name = f"the keeper of workload {keeper['workload']} (process {keeper['pid']})"
         if not is_alive(keeper):
             raise self._gone()
@@ -79,16 +80,16 @@ class Client:
             raise self._gone()
 
 
-def is_alive(keeper: Mapping[str, Any]) -> bool:
+def is_alive(keeper: KeeperRecord) -> bool:
     """Return whether the keeper that wrote a keeper.json still runs."""
     return proc.is_running(keeper["pid"], keeper["start_time"])
 
 
-def is_owned(keeper: Mapping[str, Any]) -> bool:
+def is_owned(keeper: KeeperRecord) -> bool:
     """Return whether a keeper and the process with which it ends both run."""
     owner = keeper["owner"]
     return is_alive(keeper) and (
-        owner is None or proc.is_running(owner, keeper["owner_start_time"])
+        owner is None or proc.is_running(owner, keeper["owner_start_time"] or 0)
     )
 
 

@@ -77,9 +77,14 @@ def workload(root: int, tracer: int) -> list[int]:
     return sorted(found - {tracer})
 
 
+def _lines(content: bytes) -> list[bytes]:
+    """Return lines as the kernel ends them: a carriage return is part of a name."""
+    return [line for line in content.split(b"\n") if line]
+
+
 def _fields(pid: int) -> dict[bytes, bytes]:
     with open(f"/proc/{pid}/status", "rb", buffering=0) as file:  # noqa: PTH123 - quicker
-        lines = file.read().splitlines()
+        lines = _lines(file.read())
     return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
 
 
@@ -87,7 +92,7 @@ def sights(pid: int) -> list[Sight]:
     """Return the shared mappings of a process; none of one that is gone, or may not be seen."""
     for task in (pid, *_tasks(pid)):
         with contextlib.suppress(OSError), open(f"/proc/{task}/maps", "rb") as file:  # noqa: PTH123
-            lines = file.read().splitlines()
+            lines = _lines(file.read())
             if lines:  # a first thread that has ended shows none
                 matches = filter(None, map(_LINE.fullmatch, lines))
                 return [_sight(pid, task, match) for match in matches]
@@ -189,7 +194,7 @@ def _descriptor_of(sight: Sight) -> str:
 def _mounted(task: int, device: int) -> bytes | None:
     wanted = f"{os.major(device)}:{os.minor(device)}".encode()
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{task}/mountinfo").read_bytes().splitlines():
+        for line in _lines(Path(f"/proc/{task}/mountinfo").read_bytes()):
             if line.split()[2] == wanted:
                 return line.partition(b" - ")[2].split()[0]
     return None

@@ -6,8 +6,9 @@ import contextlib
 import functools
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tidemark import proc
 
 if TYPE_CHECKING:
     from tidemark.keeper.objects import Device
@@ -81,8 +82,8 @@ def mounts_of(tid: int) -> dict[Device, str]:
     """
     found: dict[Device, str] = {}
     with contextlib.suppress(OSError):
-        text = Path(f"/proc/{tid}/mountinfo").read_text(errors="replace")
-        for line in text.splitlines():
+        text = proc.read(f"/proc/{tid}/mountinfo")
+        for line in proc.lines(text):
             before, _, after = line.partition(" - ")
             major, minor = before.split()[2].split(":")
             found[int(major), int(minor)] = after.split()[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark import proc
 from tidemark.keeper.natures import mounts_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def overlays_of(tid: int) -> set[Device]:
     """
     found: set[Device] = set()
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{tid}/mountinfo").read_text(errors="replace").splitlines():
+        for line in proc.lines(proc.read(f"/proc/{tid}/mountinfo")):
             before, _, after = line.partition(" - ")
             kind, _, options = after.partition(" ")
             if kind == "overlay" and _may_be_tmpfs(options):

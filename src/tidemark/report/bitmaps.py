@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from tidemark.bounded import MOST_BYTES, DecodingError, read_regular
+from tidemark.fields import LARGEST
 from tidemark.proto.tracking_pb2 import BitmapSet
-from tidemark.report.fields import LARGEST
 from tidemark.report.model import RegionCounts
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ def load_bitmaps(path: Path, epoch: int) -> tuple[RegionBits, ...]:
 
 def _parse(path: Path) -> BitmapSet:
     try:
-        return BitmapSet.FromString(path.read_bytes())
+        return BitmapSet.FromString(read_regular(path, MOST_BYTES, text=False))
     except FileNotFoundError:
         raise BitmapError("is missing; run the step that writes it again") from None
+    except DecodingError as error:
+        raise BitmapError(f"{error}; remove it and run again") from error
     except (OSError, DecodeError) as error:
         raise BitmapError(f"cannot be read ({error}); remove it and run again") from error
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from tidemark.errors import TidemarkError
+from tidemark.fields import FieldError, Fields
 from tidemark.files import read_json
 from tidemark.report import parse, unfinished
 from tidemark.report.bitmaps import BitmapError, load_bitmaps, region_counts
-from tidemark.report.fields import FieldError, Fields
 from tidemark.report.model import Epoch, Workload
 
 if TYPE_CHECKING:

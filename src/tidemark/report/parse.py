@@ -1,6 +1,6 @@
 """One function per JSON file of docs/files.md: from its fields to its record.
 
-All of them raise :class:`tidemark.report.fields.FieldError` for what the contract forbids.
+All of them raise :class:`tidemark.fields.FieldError` for what the contract forbids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tidemark.report.model import (
 from tidemark.unsaved import Unsaved
 
 if TYPE_CHECKING:
-    from tidemark.report.fields import Fields
+    from tidemark.fields import Fields
 
 Layout = tuple[tuple[str, ...], dict[int, int], dict[int, str]]
 

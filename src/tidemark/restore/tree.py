@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Self
 from tidemark.errors import ImageError
 from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
+from tidemark.image.framing import REMEDY
 from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import data_pages
 from tidemark.restore.files import restore_region
 from tidemark.restore.holder import Holder, HolderError
+from tidemark.restore.layout import READ
+from tidemark.restore.sharing import pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from tidemark.native.bitmap import Bitmap
     from tidemark.restore.layout import LaidMapping, Layout
 
-_READ, _WRITE = 1, 2
 _MARK = 0x7469_6465_6D61_726B
 
 
@@ -99,7 +101,7 @@ class RestoredTree:
         os.ftruncate(out, self.layout.pages[region] * PAGE_SIZE)
         held = list(self.contents(region).runs())
         for mapping in self.layout.of_region(region):
-            if mapping.process != process or not mapping.protection & _READ:
+            if mapping.process != process or not mapping.protection & READ:
                 continue
             for first, count in held:
                 low, high = (
@@ -119,7 +121,7 @@ class RestoredTree:
         seen = of = 0
         for region in self._objects:
             pages = self.layout.pages[region]
-            for writer, reader, page in _pairs(self.layout.of_region(region), pages):
+            for writer, reader, page in pairs(self.layout.of_region(region), pages):
                 of += 1
                 seen += self._is_seen(writer, reader, page)
         return seen, of
@@ -149,28 +151,13 @@ def _map(holder: Holder, file: int, mapping: LaidMapping) -> None:
         ) from error
 
 
-def _pairs(mappings: list[LaidMapping], pages: int) -> list[tuple[LaidMapping, LaidMapping, int]]:
-    """Return, for each mapping, one of another process that can show it a store, and a page.
-
-    :param pages: of the region; a mapping may go on beyond its end, where nobody can store
-    """
-    pairs = []
-    for reader in mappings:
-        if not reader.protection & _READ:
-            continue
-        for writer in mappings:
-            page = max(writer.page, reader.page)
-            overlap = page < min(writer.page + writer.count, reader.page + reader.count, pages)
-            may_store = writer.protection & _READ and writer.protection & _WRITE
-            if writer.process != reader.process and overlap and may_store:
-                pairs.append((writer, reader, page))
-                break
-    return pairs
-
-
 def _verify_regions(chain: Chain, layout: Layout, image: Path) -> None:
+    known = set(chain.regions())
     for number, pages in layout.pages.items():
-        if number not in chain.regions():
+        if number not in known:
             raise ImageError(f"{image} has no region {number}, which the layout names")
-        if chain.region(number).pages > pages:
-            raise ImageError(f"region {number} in {image} is longer than the layout says")
+        if chain.region(number).pages != pages:
+            raise ImageError(
+                f"region {number} in {image} has {chain.region(number).pages} pages, and {pages} "
+                f"in the layout; {REMEDY}"
+            )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from tidemark.bounded import MOST_BYTES, DecodingError, read_regular
 from tidemark.errors import TidemarkError
 from tidemark.native.bitmap import Bitmap
 
@@ -52,9 +53,13 @@ def read_message(path: Path, message: M) -> M:
     :raises TidemarkError: when the file is missing or damaged
     """
     try:
-        message.ParseFromString(path.read_bytes())
+        message.ParseFromString(read_regular(path, MOST_BYTES, text=False))
     except FileNotFoundError:
         raise TidemarkError(f"{path} is missing; run the step that writes it again") from None
+    except DecodingError as error:
+        raise TidemarkError(f"{path} {error}; remove it and run again") from error
+    except OSError as error:
+        raise TidemarkError(f"{path} cannot be read: {error.strerror}") from error
     except DecodeError as error:
         raise TidemarkError(f"{path} is damaged ({error}); remove it and run again") from error
     if getattr(message, "schema", None) != SCHEMA:

@@ -26,7 +26,7 @@ def restore(image: Path, layout: Path, target: Path) -> None:
     :raises ImageError: when the image is damaged; then no process was started
     :raises StorageError: when ``target`` cannot be written
     """
-    with RestoredTree(image, read_layout(layout)) as tree, storage_errors(target):
+    with RestoredTree(image, read_layout(layout, own=True)) as tree, storage_errors(target):
         staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         make_directory(target.parent, PUBLIC_DIRECTORY)
         staging.mkdir(mode=0o700)
