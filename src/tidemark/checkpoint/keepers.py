@@ -21,7 +21,9 @@ from tidemark.keeper.record import read_keeper
 from tidemark.owned import MARK, Kind, OwnDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+
+    from tidemark.keeper.record import KeeperRecord
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ def connect(keeper_json: Path) -> Client:
     return Client(keeper_json, remedy=REMEDY)
 
 
-def end(keeper: Mapping[str, Any], *, stop: bool) -> None:
+def end(keeper: KeeperRecord, *, stop: bool) -> None:
     """Have a keeper end, and wait for that; what it keeps runs on as before.
 
     :param stop: have the program end, too, which it has started

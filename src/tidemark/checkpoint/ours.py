@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tidemark.errors import ImageError
 from tidemark.image.inventory import is_ours
-from tidemark.image.manifest import load_manifest
+from tidemark.image.manifest_reader import load_manifest
 from tidemark.image.names import INVENTORY, MANIFEST, PARENT, is_image_name
 
 if TYPE_CHECKING:

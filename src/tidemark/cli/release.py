@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tidemark.keeper.client import is_alive
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Mapping
+
+    from tidemark.keeper.record import KeeperRecord
 
 SUMMARY = "keep a process no more"
 
@@ -48,7 +49,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _wait_for_end(keeper: Mapping[str, Any]) -> None:
+def _wait_for_end(keeper: KeeperRecord) -> None:
     """Wait until the keeper has ended, which lets the processes go that it has traced."""
     deadline = time.monotonic() + _END_SECONDS
     while is_alive(keeper) and time.monotonic() < deadline:
