@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+HOLD_SECONDS = 30.0
+"""For so long a workload may stand because of a checkpoint, whatever we or a client do."""
+
 
 @dataclass(frozen=True)
 class Advance:
@@ -49,7 +52,8 @@ class Workload:
     """One declared program: either ``run``, or one of the two ways to name what to attach to.
 
     ``ready`` is None where the config does not say: the first step of a workload that advances by
-    steps, and the first shared memory of any other.
+    steps, and the first shared memory of any other. ``hold`` is for how many seconds it may stand
+    because of a checkpoint.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Workload:
     stop_grace: float
     check: tuple[str, ...] | None
     env: Mapping[str, str]
+    hold: float = HOLD_SECONDS
 
     @classmethod
     def from_json(cls, text: str) -> Workload:
@@ -91,6 +96,7 @@ class Workload:
             stop_grace=value["stop"]["grace"],
             check=_words(value["check"]),
             env=value["env"],
+            hold=value.get("hold", HOLD_SECONDS),
         )
 
     def to_json(self) -> str:
@@ -109,6 +115,7 @@ class Workload:
             "stop": {"signal": self.stop_signal, "grace": self.stop_grace},
             "check": self.check,
             "env": dict(self.env),
+            "hold": self.hold,
         }
         return json.dumps(value)
 

@@ -11,6 +11,7 @@ from typing import Any
 from tidemark.errors import KeeperError, StorageError
 from tidemark.files import read_json, storage_errors
 from tidemark.keeper.client import Client, is_alive
+from tidemark.keeper.ending import end_of
 
 KEEPER_JSON = "keeper.json"
 REMEDY = "that of a workload which has ended is, too; start another with `tidemark keep`"
@@ -41,6 +42,17 @@ def all_keepers() -> list[Path]:
     """Return the keeper.json of each keeper in the runtime directory that lives, by name."""
     found = sorted(runtime_directory().glob(f"*/{KEEPER_JSON}"))
     return [path for path in found if is_alive(read_json(path))]
+
+
+def ended_keepers() -> list[dict[str, Any]]:
+    """Return the keepers in the runtime directory that have ended, and were not released: why."""
+    found = []
+    for path in sorted(runtime_directory().glob(f"*/{KEEPER_JSON}")):
+        keeper = read_json(path)
+        if not is_alive(keeper):
+            why = end_of(path.parent) or f"{path.parent}/keeper.log may say why"
+            found.append({"name": keeper["workload"], "pid": keeper["pid"], "why": why})
+    return found
 
 
 def find_keeper(target: str | None) -> Path:
@@ -94,6 +106,7 @@ def status_of(keeper_json: Path) -> dict[str, Any]:
         "socket": str(keeper_json.parent.absolute() / keeper["socket"]),
         "tracker": answer["tracker"],
         "processes": answer["processes"],
+        "untracked": answer["untracked"],
         "checkpoints": answer["checkpoints"],
         "parent": answer["parent"] and answer["parent"]["path"],
     }

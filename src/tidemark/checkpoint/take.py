@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemark.checkpoint.copied import UncopiedError, check_copied, copied_by
 from tidemark.checkpoint.putoff import stop_put_off
+from tidemark.checkpoint.signs import Signs
 from tidemark.errors import ImageError
 from tidemark.files import write_json
 from tidemark.image.chain import Chain
@@ -23,7 +24,7 @@ from tidemark.steps.dump import write_dump
 from tidemark.steps.merge import merge_scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tidemark.checkpoint.series import Series
     from tidemark.keeper.client import Client
@@ -38,7 +39,9 @@ class Taken:
     """One checkpoint that was taken.
 
     ``bytes`` of page content were written; ``full``: nothing was left to a parent; ``held``: the
-    workload stood until all was written; ``unsaved``: what it shares besides, and is in no dump.
+    workload stood until all was written; ``waited_seconds``: how long it waited for the keeper at
+    most while it ran; ``unsaved``: what it shares besides, and is in no dump; ``untracked``: its
+    processes that are under no tracker, and why; ``mishaps``: what else went wrong since the last.
     """
 
     number: int
@@ -51,7 +54,10 @@ class Taken:
     suspects: int
     frozen_seconds: float
     seconds: float
+    waited_seconds: float = 0.0
     unsaved: tuple[Unsaved, ...] = ()
+    untracked: tuple[Mapping[str, Any], ...] = ()
+    mishaps: tuple[str, ...] = ()
 
 
 class Taker:
@@ -137,9 +143,16 @@ class Taker:
             check_copied(bitmaps, copied, chain)
             begun(_most_written(bitmaps, full=chain is None) * PAGE_SIZE)
             write_json(image.parent / "layout.json", answer["layout"])
-            written = write_dump(
-                bitmaps, answer, copied.sources, chain, image, spares=self._series.spares
-            )
+            with Signs(self._client):
+                written = write_dump(
+                    bitmaps,
+                    answer,
+                    copied.sources,
+                    chain,
+                    image,
+                    spares=self._series.spares,
+                    was_read=lambda: self._client.ask("writing"),
+                )
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -158,7 +171,10 @@ class Taker:
             suspects=sum(region.suspect_count for region in bitmaps.regions),
             frozen_seconds=stood["frozen_seconds"],
             seconds=time.monotonic() - since,
+            waited_seconds=stood["waited_seconds"],
             unsaved=written.manifest.unsaved,
+            untracked=tuple(answer["untracked"]),
+            mishaps=tuple(answer["mishaps"]),
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.cli.quantities import seconds
 from tidemark.errors import KeeperError
 from tidemark.files import dump_json, read_json, write_json
+from tidemark.workload import HOLD_SECONDS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -44,6 +45,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=seconds,
         default=60.0,
         help="how long a command may take until it shares memory (60s)",
+    )
+    parser.add_argument(
+        "--hold",
+        metavar="TIME",
+        type=seconds,
+        default=HOLD_SECONDS,
+        help="for how long the process may stand because of a checkpoint, whoever hangs (30s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -85,6 +93,7 @@ def _workload(arguments: Namespace) -> Workload:
         attach_pid=arguments.pid,
         attach_pidfile=str(arguments.pidfile.absolute()) if arguments.pidfile else None,
         timeout=arguments.timeout,
+        hold=arguments.hold,
     )
 
 

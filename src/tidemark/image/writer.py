@@ -29,7 +29,7 @@ from tidemark.native.library import PAGE_SIZE, OutOfSpaceError
 from tidemark.native.pages import hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tidemark.image.chain import Chain
     from tidemark.image.spares import Spares
@@ -65,6 +65,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     stands_for: str | None = None,
     spares: Spares | None = None,
     unsaved: Sequence[Unsaved] = (),
+    was_read: Callable[[], object] = lambda: None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -73,6 +74,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
 
     :param spares: files to write content over, in the place of new ones
     :param unsaved: what the workload shared besides
+    :param was_read: called when all content was read; where it raises, there is no image
     :raises StorageError: when ``target`` holds something, or cannot be written
     :raises ImageError: when a page is to be left to a parent that lacks it
     :raises tidemark.native.library.NativeError: when a page cannot be read
@@ -81,6 +83,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     link = _prove(regions, parent, target)
     with _storage_errors(target), _staged(target) as staging:
         records = [_write_region(staging, region, spares) for region in regions]
+        was_read()
         _write_file(staging / INVENTORY, inventory_bytes())
         if link:
             (staging / PARENT).symlink_to(link.path)

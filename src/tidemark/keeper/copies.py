@@ -32,7 +32,7 @@ class Copies:
     """A memory file of our own. What was copied is good until :meth:`end`."""
 
     def __init__(self) -> None:
-        self.descriptor = os.memfd_create("tidemark-copies", os.MFD_CLOEXEC)
+        self.descriptor = _new_file()
         self._memory: mmap.mmap | None = None
         self._pages = 0
         self._populated = 0
@@ -89,6 +89,11 @@ class Copies:
         if self._pages > KEPT_PAGES:
             self._resize(KEPT_PAGES)
 
+    def renew(self) -> None:
+        """Leave the file as it is to whoever reads it, and have another."""
+        self.close()
+        self.descriptor = _new_file()
+
     def close(self) -> None:
         """Give all of the memory back."""
         self._unmap()
@@ -105,3 +110,7 @@ class Copies:
             self._memory.close()
             self._memory = None
             self._pages = self._populated = 0
+
+
+def _new_file() -> int:
+    return os.memfd_create("tidemark-copies", os.MFD_CLOEXEC)

@@ -41,6 +41,7 @@ from tidemark.unsaved import UNKNOWN
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from tidemark.keeper.mishaps import Mishaps
     from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
     from tidemark.native.maps import RawMapping
@@ -73,7 +74,7 @@ class Tracking:
     :param tracker: ``uffd-wp``, ``soft-dirty`` or ``content``
     """
 
-    def __init__(self, tracker: str) -> None:
+    def __init__(self, tracker: str, mishaps: Mishaps) -> None:
         self.tracker = tracker
         self.regions: dict[Identity, Region] = {}
         self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
@@ -83,7 +84,7 @@ class Tracking:
         self._witness = Witness()
         self._voucher = Voucher() if tracker != suspicion.CONTENT else None
         self._pressure = Pressure()
-        self.notices = Notices()
+        self.notices = Notices(mishaps)
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
         self._called = False  # from outside, since the epoch began
@@ -530,9 +531,33 @@ class Tracking:
         self._leave(process, suspicion.EXEC)
         self._space_of(process)
 
-    def attend(self) -> None:
-        """Hear what the tracker has to tell."""
-        self.notices.attend()
+    def attend(self) -> bool:
+        """Hear what the tracker has to tell; return whether there was anything."""
+        return self.notices.attend()
+
+    def distrust(self, process: Process, why: str) -> None:
+        """Suspect all that a process may have written unseen, and look at it anew when it stands.
+
+        What it writes until then shows as written through mappings that were not there before.
+        """
+        for region in self.regions.values():
+            region.suspect_all(f"{suspicion.UNTRACKED}: {why}")
+        space = self._spaces.pop(process.pid, None)
+        self._identified.pop(process.pid, None)
+        if space is None:
+            return
+        space.users.discard(process.pid)
+        if not space.users:
+            space.close()
+
+    def untracked(self, tree: Tree) -> list[tuple[Process, str]]:
+        """Return the processes that are not under the tracker though they share memory, and why."""
+        found = []
+        for process in tree.in_order():
+            space = self._spaces.get(process.pid)
+            if space is not None and space.untracked:
+                found.append((process, space.untracked))
+        return found
 
     def ended(self, process: Process) -> None:
         """Mark what a process may have written that could not be scanned before its end."""

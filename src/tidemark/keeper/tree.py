@@ -22,13 +22,19 @@ from tidemark.errors import AttachError
 from tidemark.keeper.leaving import Lasts
 from tidemark.keeper.unfollowed import Unfollowed, waits_for_vfork
 from tidemark.native import tracee
-from tidemark.native.library import ForbiddenError, ProcessGoneError, TracedError
+from tidemark.native.library import (
+    ForbiddenError,
+    NativeError,
+    ProcessGoneError,
+    TracedError,
+)
 from tidemark.native.tracee import Event, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tidemark.keeper.births import Births
+    from tidemark.keeper.pace import Pace
 
 FREEZE_SECONDS = 10.0
 """How long a freeze waits for a thread that is deep in the kernel."""
@@ -146,8 +152,11 @@ class Observer(Protocol):
     def ended(self, process: Process) -> None:
         """Learn that a process is gone; it need not have stood before."""
 
-    def attend(self) -> None:
-        """Let go of threads that wait for the observer and cannot stop before."""
+    def attend(self) -> bool:
+        """Let go of threads that wait for the observer and cannot stop before, if there are any."""
+
+    def missed(self, what: str, error: BaseException) -> None:
+        """Learn that an event could not be handled."""
 
 
 class Tree:
@@ -157,6 +166,7 @@ class Tree:
         we started, and for no other
     :param other_ended: called with pid and ending of a child that is not of the tree
     :param births: what the kernel reports of births
+    :param pace: learns when all who waited have been let go, and when the workload stands
     """
 
     def __init__(
@@ -166,12 +176,14 @@ class Tree:
         kill_with_tracer: bool,
         other_ended: Callable[[int, Ending], None],
         births: Births,
+        pace: Pace,
     ) -> None:
         self.processes: dict[int, Process] = {}
         self.counts = Counts()
         self.root_pid = 0
         self.root_ending: Ending | None = None
-        self.frozen = False
+        self._pace = pace
+        self._frozen = False
         self._observer = observer
         self._options = tracee.options(kill_with_tracer=kill_with_tracer)
         self._other_ended = other_ended
@@ -182,6 +194,16 @@ class Tree:
         self._expected: dict[int, Thread | None] = {}  # not seen yet; who announced it waits
         self._early: set[int] = set()  # seen, not announced yet
         self._next_number = 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all threads stand, or are about to."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+        self._pace.stands(frozen=frozen)
 
     # Taking processes in
 
@@ -264,12 +286,21 @@ class Tree:
         :raises AttachError: when a thread does not stop; then the tree runs on
         """
         self._births.hear()
+        self._serve()
         self._interrupt_all()
         self.settle()
         self._unfollowed.take_in_all()
 
+    def _serve(self) -> bool:
+        """Let go who waits for us; return whether there was anybody."""
+        found = self.pump()
+        found |= bool(self._observer.attend())
+        self._pace.looked(found=found)
+        return found
+
     def _interrupt_all(self) -> None:
-        self.frozen = True
+        if not self.frozen:
+            self.frozen = True
         for thread in list(self.threads.values()):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
@@ -284,10 +315,9 @@ class Tree:
         patience = time.monotonic() + STUCK_SECONDS
         pause = 0.0
         while moving := self._moving():
-            if self.pump():
+            if self._serve():
                 pause = 0.0
                 continue
-            self._observer.attend()
             if time.monotonic() > deadline:
                 self.thaw()
                 raise AttachError(_unstoppable(moving))
@@ -327,14 +357,19 @@ class Tree:
         for thread in list(self.threads.values()):
             if thread.state is State.STOPPED:
                 self._let_run(thread)
+        self._pace.looked(found=False)
 
     def _let_run(self, thread: Thread) -> None:
         thread.state = State.RUNNING
-        with contextlib.suppress(ProcessGoneError):
+        try:
             if thread.group_stop:
                 tracee.listen(thread.tid)
             else:
                 tracee.resume(thread.tid)
+        except ProcessGoneError:
+            pass
+        except NativeError as error:  # the others are to run all the same
+            self._observer.missed(f"thread {thread.tid} was not let run", error)
 
     def stop_briefly(self, threads: Iterable[Thread], seconds: float) -> bool:
         """Have each of some threads stand for a moment, but not all at a time; the tree runs.
@@ -351,8 +386,7 @@ class Tree:
         deadline = time.monotonic() + seconds
         pause = 0.0
         while any(self._is_awaited(thread, stops) for thread, stops in awaited.items()):
-            if not self.pump():
-                self._observer.attend()
+            if not self._serve():
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(pause)
@@ -369,10 +403,11 @@ class Tree:
             self._interrupt_all()
             self.settle()
         for thread in self.threads.values():
-            with contextlib.suppress(ProcessGoneError):
+            with contextlib.suppress(NativeError):
                 tracee.detach(thread.tid)
         self.processes.clear()
         self.threads.clear()
+        self.frozen = False
 
     # Following
 
@@ -381,8 +416,27 @@ class Tree:
         found = False
         while event := tracee.wait():
             found = True
-            self._handle(event)
+            try:
+                self._handle(event)
+            except Exception as error:
+                self._miss(event, error)
         return self._let_lasts_go() or found
+
+    def _miss(self, event: Event, error: Exception) -> None:
+        """Let a thread run on of which an event could not be handled.
+
+        Where it is not known, it is let go: the next freeze finds it, and takes it in anew.
+        """
+        what = f"thread {event.tid}: {event.kind.name.lower()} was not handled"
+        self._observer.missed(what, error)
+        thread = self.threads.get(event.tid)
+        if event.kind is EventKind.ENDED or (thread and thread.state is State.STOPPED):
+            return
+        with contextlib.suppress(NativeError):
+            if thread is None:
+                tracee.detach(event.tid)
+            else:
+                self._resume(thread, event.signal if event.kind is EventKind.SIGNAL else 0)
 
     def wake_after(self) -> float:
         """Return after how many seconds :meth:`pump` is to be called though nothing is heard."""
@@ -516,7 +570,8 @@ class Tree:
             found = True
             thread, wait = done
             for tid in wait.unseen:
-                self._seize_unseen(thread.process, tid)
+                with contextlib.suppress(NativeError):  # it is looked for again at the next freeze
+                    self._seize_unseen(thread.process, tid)
             if thread.process.living() == [thread]:
                 self._observer.exiting(thread.process, alone=wait.alone)
             self._let_leave(thread)

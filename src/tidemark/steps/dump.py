@@ -20,7 +20,7 @@ from tidemark.unsaved import Unsaved, list_of
 from tidemark.workload import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tidemark.image.manifest import Manifest
@@ -85,12 +85,14 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
     target: Path,
     *,
     spares: Spares | None = None,
+    was_read: Callable[[], object] = lambda: None,
 ) -> Written:
     """Write the image of what a keeper found, on top of ``chain``.
 
     :param answer: the keeper's, with ``layout``, ``policy`` and ``unsaved``
     :param sources: by region, what gives the content of all pages that are not left to the parent
     :param spares: files to write content over, in the place of new ones
+    :param was_read: called when all content was read; where it raises, there is no image
     :raises ImageError: when the parent is damaged
     :raises StorageError: when the image cannot be written
     :raises VerifyError: when the audit finds a page that changed unseen
@@ -110,6 +112,7 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
         parent=chain,
         spares=spares,
         unsaved=unsaved,
+        was_read=was_read,
     )
     return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
 
