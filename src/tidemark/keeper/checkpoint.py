@@ -7,6 +7,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import KeeperError, WorkloadError
@@ -15,7 +16,7 @@ from tidemark.keeper.copies import KEPT_PAGES, Copies
 from tidemark.keeper.early import Early
 from tidemark.keeper.inplace import Compared, InPlace
 from tidemark.keeper.quantum import describe_ending
-from tidemark.keeper.snapshot import Snapshot, flat
+from tidemark.keeper.snapshot import Beside, Snapshot, flat
 from tidemark.keeper.writer import Writers
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, ShortReadError
@@ -57,7 +58,7 @@ class Checkpoints:
         self._live = live
         self._copies = Copies()
         self._early = Early(live, self._copies)
-        self._in_place = InPlace(self._copies, self._early)
+        self._in_place = InPlace(self._copies, self._early, live.aside)
         self._writers = Writers(live.hold)
         self._held: Snapshot | None = None  # what he reads from the workload, which stands
         self._unsaved: dict[Identity, Bitmap] = {}
@@ -137,7 +138,7 @@ class Checkpoints:
                 rest = sum(len(region.data) for region in tracking.in_order())
             rest = max(rest, min(self._late, KEPT_PAGES))
             if self._copies.taken + rest <= most:
-                self._copies.prepare(rest + _SPARE_PAGES)
+                self._live.aside(partial(self._copies.prepare, rest + _SPARE_PAGES))
         self._in_place.prepare(None if full else self._parent, tracking.doubtful())
 
     def _touch_written(self) -> int:
@@ -150,7 +151,7 @@ class Checkpoints:
                 held = written & region.data  # what it lacks would be made by a touch
                 found += len(held)
                 with suppress(ShortReadError):
-                    window.touch(held)
+                    live.aside(partial(window.touch, held))
         return found
 
     def _take(self, *, full: bool, most: int) -> Answer:
@@ -233,9 +234,13 @@ class Checkpoints:
         scan = snapshot.examine(
             {number: Source.layered(each, descriptor) for number, each in layers.items()},
             compared,
+            Beside(self._live.aside, self._live.serve),
         )
         regions = [
-            {"number": number, "layers": [[layer.offset, flat(layer.pages)] for layer in each]}
+            {
+                "number": number,
+                "layers": [[layer.offset, flat(layer.pages, self._live.serve)] for layer in each],
+            }
             for number, each in layers.items()
         ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
@@ -345,8 +350,8 @@ class Checkpoints:
         self._let_go()
 
     def _let_go(self) -> dict[str, Any]:
-        self._copies.end()
         if self._held is None:
+            self._live.aside(self._copies.end)
             return {}
         held, self._held = self._held, None
         try:
@@ -354,6 +359,7 @@ class Checkpoints:
         finally:
             stood = self._thaw()
             held.close()
+        self._live.aside(self._copies.end)
         return {"frozen_seconds": stood}
 
     def _thaw(self) -> float:

@@ -7,6 +7,7 @@ import os
 import resource
 from typing import TYPE_CHECKING, Any
 
+from tidemark.keeper.aside import Aside
 from tidemark.keeper.births import Births
 from tidemark.keeper.careful import Careful
 from tidemark.keeper.loop import Loop
@@ -85,6 +86,8 @@ class Live:
             heeds_signals=not streams,
             pace=self.pace,
         )
+        self.aside = Aside(self.loop)
+        self.tracking.aside = self.aside
         self.watched.listen(self.loop)
         self.loop.add(self.births.fileno(), self._hear_births)
         self.loop.add_urgent(self.tracking.notices.fileno(), self.tracking.attend)
@@ -92,11 +95,12 @@ class Live:
         self._commands: dict[int, Command] = {}
 
     def serve(self) -> None:
-        """Let go who waits for the keeper, in the middle of something that takes its time.
+        """Let go who waits for the keeper, where that has not just been done.
 
         :raises Ended: when the keeper is to end
         """
-        self.loop.serve()
+        if self.pace.is_due():
+            self.loop.serve()
 
     def untracked(self) -> list[dict[str, Any]]:
         """Return which processes share memory and are not under the tracker, each with the reason.

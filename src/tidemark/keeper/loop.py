@@ -48,7 +48,7 @@ class Loop:
         pace: Pace,
     ) -> None:
         self._pace = pace
-        self._urgent: set[int] = set()
+        self._urgent = selectors.DefaultSelector()
         self._selector = selectors.DefaultSelector()
         self._children = children
         self._wake_after = wake_after
@@ -72,50 +72,60 @@ class Loop:
     def add_urgent(self, descriptor: int, ready: Callable[[], bool]) -> None:
         """Call ``ready`` first of all; it returns whether it has let go anybody who waited."""
         self.add(descriptor, ready)
-        self._urgent.add(descriptor)
+        self._urgent.register(descriptor, selectors.EVENT_READ, ready)
 
     def remove(self, descriptor: int) -> None:
         """Look at ``descriptor`` no more."""
-        self._urgent.discard(descriptor)
         self._selector.unregister(descriptor)
+        if descriptor in self._urgent.get_map():
+            self._urgent.unregister(descriptor)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Handle what comes, for at most ``seconds``; return whether anything came.
 
         :raises Ended: when the keeper is to end
         """
-        due = self._wake_after()
-        limit = min(math.inf if seconds is None else seconds, due)
-        ready = self._selector.select(0)
-        if not ready and limit > 0:
-            self._pace.looked(found=False)  # who comes from now on is seen at once
-            ready = self._selector.select(None if limit == math.inf else limit)
-            self._pace.looked(found=False)
-        found = due < math.inf and self._children()
-        ready.sort(key=lambda each: each[0].fd not in self._urgent)
-        for key, _ in ready:
+        ready, due = self._select(self._selector, seconds)
+        found = due and self._children()
+        urgent = self._urgent.get_map()
+        ready.sort(key=lambda key: key.fd not in urgent)
+        for key in ready:
             # What was removed by an earlier one of this round is not to be called any more.
             if self._selector.get_map().get(key.fd) is not key:
                 continue
-            if key.fd in self._urgent:
+            if key.fd in urgent:
                 found |= key.data()
                 continue
             self._pace.looked(found=found)
             found = False
             key.data()
         self._pace.looked(found=found)
-        return bool(ready) or due < math.inf
+        return bool(ready) or due
 
-    def serve(self) -> None:
-        """Let go who waits, in the middle of something else; other clients go on waiting.
+    def serve(self, seconds: float = 0.0) -> None:
+        """Let go who waits, in the middle of something else; clients go on waiting.
 
+        :param seconds: for so long, or until somebody was let go
         :raises Ended: when the keeper is to end
         """
-        found = self._wake_after() < math.inf and self._children()
-        for key, _ in self._selector.select(0):
-            if key.fd in self._urgent:
-                found |= key.data()
+        ready, due = self._select(self._urgent, seconds)
+        found = due and self._children()
+        for key in ready:
+            found |= key.data()
         self._pace.looked(found=found)
+
+    def _select(
+        self, selector: selectors.BaseSelector, seconds: float | None
+    ) -> tuple[list[selectors.SelectorKey], bool]:
+        """Return what can be handled, and whether ``children`` is to be called all the same."""
+        due = self._wake_after()
+        limit = min(math.inf if seconds is None else seconds, due)
+        ready = selector.select(0)
+        if not ready and limit > 0:
+            self._pace.looked(found=False)  # who comes from now on is seen at once
+            ready = selector.select(None if limit == math.inf else limit)
+            self._pace.looked(found=False)
+        return [key for key, _ in ready], due < math.inf
 
     def wait_until(
         self,

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidemark.keeper.watched import Watched
 
+_SECONDS = 0.001
+"""So often it is looked who waits, in the middle of what takes longer."""
+
 
 class Pace:
     """Measures waits, and hands on to the watchdog that the keeper has looked."""
@@ -30,6 +33,10 @@ class Pace:
             self._longest = max(self._longest, now - self._nobody_at)
         self._nobody_at = now
         self._watched.looked()
+
+    def is_due(self) -> bool:
+        """Return whether it is time to look again."""
+        return time.monotonic() - self._nobody_at > _SECONDS
 
     def stands(self, *, frozen: bool) -> None:
         """Learn that all threads are going to stand, or that they have been let go."""

@@ -150,8 +150,7 @@ class Server:
         body = []
         for piece in pieces(answer):
             body.append(piece.encode())
-            if len(body) % 64 == 0:
-                self._live.loop.serve()
+            self._live.serve()
         text = b"".join(body)
         if not peer.closed:
             peer.send([HEAD.pack(len(text), len(descriptors)), text], descriptors)

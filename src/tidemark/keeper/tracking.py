@@ -15,7 +15,7 @@ in use, not to the size of the region.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidemark import proc
 from tidemark.keeper import pins, suspicion
@@ -39,7 +39,7 @@ from tidemark.native.process import changes_mappings, holds_locks, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from tidemark.keeper.mishaps import Mishaps
     from tidemark.keeper.spaces import Reading
@@ -71,7 +71,10 @@ class ScannedView:
 class Tracking:
     """What the keeper knows of a workload's memory; the observer of its tree.
 
+    ``aside`` does what only reads /proc, and returns its result.
+
     :param tracker: ``uffd-wp``, ``soft-dirty`` or ``content``
+    :param mishaps: what goes wrong, and ends nothing
     """
 
     def __init__(self, tracker: str, mishaps: Mishaps) -> None:
@@ -92,6 +95,7 @@ class Tracking:
         self._listed: dict[int, list[RawMapping]] = {}  # by pid, as it was looked at last
         self._armed: dict[str, int] = {}
         self._active = False
+        self.aside: Callable[[Callable[[], Any]], Any] = lambda deed: deed()
 
     def close(self) -> None:
         """Stop tracking everything, for good: processes that are born later are left alone."""
@@ -325,7 +329,8 @@ class Tracking:
         asked before the workload stands and after it: only a call that takes less time than that,
         and begins and ends in it, is not found.
         """
-        self._called = self._called or called_from_outside(tree.processes.values())
+        processes = list(tree.processes.values())
+        self._called = self._called or self.aside(lambda: called_from_outside(processes))
 
     def thawed(self, tree: Tree) -> None:
         """Learn that the workload runs: suspect what calls that are under way may write."""
@@ -358,7 +363,11 @@ class Tracking:
             region.forget()
 
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
-        return outside_writers(tree.processes, self._identifier, self.in_order())
+        regions = self.in_order()
+        found: dict[Identity, str] = self.aside(
+            lambda: outside_writers(tree.processes, self._identifier, regions)
+        )
+        return found
 
     def _scan_all(self, tree: Tree, views: Views, *, present: bool) -> list[ScannedView]:
         """Scan each address space once, as many at a time as there are processors."""
