@@ -23,6 +23,8 @@ from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Layer, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tidemark.keeper.copies import Readable
     from tidemark.keeper.live import Live
     from tidemark.keeper.objects import Identity
@@ -45,6 +47,10 @@ class _Quick:
             self._window.copy(which, out)
         except ShortReadError:
             self._slow.copy(which, out)
+
+
+def _sources(layers: Mapping[int, list[Layer]], descriptor: int) -> dict[int, Source]:
+    return {number: Source.layered(each, descriptor) for number, each in layers.items()}
 
 
 class Checkpoints:
@@ -71,6 +77,7 @@ class Checkpoints:
         """Arm the trackers and let the workload run. It stands until then."""
         self._live.tracking.clear(self._live.tree)
         self._thaw()
+        self._live.pace.take()  # what was waited for until now is told with the start
 
     def status(self) -> dict[str, Any]:
         """Return how many were taken, and which is the last that was saved."""
@@ -232,7 +239,7 @@ class Checkpoints:
         snapshot.close()
         descriptor = self._copies.descriptor
         scan = snapshot.examine(
-            {number: Source.layered(each, descriptor) for number, each in layers.items()},
+            self._live.aside(partial(_sources, layers, descriptor)),
             compared,
             Beside(self._live.aside, self._live.serve),
         )

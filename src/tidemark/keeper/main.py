@@ -43,6 +43,9 @@ CHECKPOINTS = "checkpoints"
 JOB = "job"
 ENDING_JSON = "ending.json"
 
+_SWITCH_SECONDS = 0.0005
+"""How long the thread that serves the workload waits at most for what is done beside."""
+
 
 def _run(
     workload: Workload, directory: Path, owner: int | None, mode: str, streams: tuple[int, ...]
@@ -115,6 +118,7 @@ def _announce(message: dict[str, Any]) -> None:
 def main() -> int:
     """Run the keeper; return 0 also when it was told to end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     directory = Path(sys.argv[1])
     workload = Workload.from_json(sys.stdin.read())
     owner = os.environ.get(OWNER_VARIABLE)
