@@ -32,17 +32,18 @@
 
 #include "watchdog.h"
 
-enum { TICK_MILLISECONDS = 250, BELL_MILLISECONDS = 1000, CANNOT_RUN = 127 };
+enum { LONGEST_TICK = 250, CANNOT_RUN = 127 };
+enum { TICKS = 16, BELL_TICKS = 4 }; /* within the limit, at least; so long silent until it rings */
 
 struct watch {
 	struct tm_watched *page;
 	int bell;
 	int directory;
 	pid_t keeper;
-	unsigned limit;	    /* in milliseconds */
-	uint64_t looked;    /* as it was last seen to change */
-	uint64_t standing;  /* the same */
-	unsigned silent_ms; /* since then */
+	unsigned limit, tick; /* in milliseconds */
+	uint64_t looked;      /* as it was last seen to change */
+	uint64_t standing;    /* the same */
+	unsigned silent_ms;   /* since then */
 	unsigned stood_ms;
 	bool killed;
 };
@@ -77,8 +78,8 @@ static void let_run(struct watch *watch, const char *why)
 	if (watch->killed)
 		return;
 	watch->killed = true;
-	tell_end(watch, "%s for %u s, so it was killed, and the workload runs on", why,
-		 watch->limit / 1000);
+	tell_end(watch, "%s for %g s, so it was killed, and the workload runs on", why,
+		 watch->limit / 1000.0);
 	kill(watch->keeper, SIGKILL);
 }
 
@@ -93,8 +94,8 @@ static void look(struct watch *watch, unsigned passed_ms)
 	watch->stood_ms = standing && standing == watch->standing ? watch->stood_ms + passed_ms : 0;
 	watch->looked = looked;
 	watch->standing = standing;
-	if (watch->silent_ms >= BELL_MILLISECONDS && write(watch->bell, &ring, sizeof(ring)) < 0 &&
-	    errno != EAGAIN)
+	if (watch->silent_ms >= BELL_TICKS * watch->tick &&
+	    write(watch->bell, &ring, sizeof(ring)) < 0 && errno != EAGAIN)
 		dprintf(STDERR_FILENO, "the watchdog cannot ring: %s\n", strerror(errno));
 	if (watch->stood_ms >= watch->limit)
 		let_run(watch, "the workload has stood");
@@ -110,14 +111,14 @@ static void forget_words(char **words)
 }
 
 /* Wait for a tick or for the keeper's end; return how much of the time counts. */
-static unsigned wait_a_tick(void)
+static unsigned wait_a_tick(unsigned milliseconds)
 {
-	const struct timespec tick = {.tv_nsec = TICK_MILLISECONDS * 1000000L};
+	const struct timespec tick = {.tv_nsec = milliseconds * 1000000L};
 	sigset_t ended;
 
 	sigemptyset(&ended);
 	sigaddset(&ended, SIGCHLD);
-	return sigtimedwait(&ended, NULL, &tick) < 0 && errno == EAGAIN ? TICK_MILLISECONDS : 0;
+	return sigtimedwait(&ended, NULL, &tick) < 0 && errno == EAGAIN ? milliseconds : 0;
 }
 
 /* Watch until the keeper has ended; return its exit code, as a shell would. */
@@ -133,7 +134,7 @@ static int watch_it(struct watch *watch)
 			return CANNOT_RUN;
 		if (ended == watch->keeper)
 			break;
-		look(watch, wait_a_tick());
+		look(watch, wait_a_tick(watch->tick));
 	}
 	if (WIFSIGNALED(status)) {
 		if (!watch->killed)
@@ -208,6 +209,8 @@ int main(int count, char **words)
 
 	if (count < 4 || watch.limit == 0)
 		return CANNOT_RUN;
+	watch.tick =
+		watch.limit / TICKS + 1 < LONGEST_TICK ? watch.limit / TICKS + 1 : LONGEST_TICK;
 	watch.directory = open(words[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	watch.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (watch.directory < 0 || watch.bell < 0 || page < 0 ||
