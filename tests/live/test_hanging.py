@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from tidemark.keeper.ending import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from stage import Stage
 
@@ -62,7 +62,8 @@ def a_silent_client(kept: Kept, most_bytes: int) -> Iterator[subprocess.Popen[st
 
 def said_by(client: subprocess.Popen[str]) -> str:
     """Have a silent client go on; return what it is told."""
-    assert client.stdin is not None and client.stdout is not None
+    assert client.stdin is not None
+    assert client.stdout is not None
     client.send_signal(signal.SIGCONT)
     client.stdin.write("go on\n")
     client.stdin.flush()
@@ -259,8 +260,10 @@ def test_status_tells_of_keepers_that_have_ended(
     kill(keeper)
     wait_until(lambda: not is_alive(keeper), "its end")
     wait_until(
-        lambda: kept.run("status").stdout
-        == f"it  kept no more, keeper {keeper} has ended: it was killed by signal 9 (Killed)\n",
+        lambda: (
+            kept.run("status").stdout
+            == f"it  kept no more, keeper {keeper} has ended: it was killed by signal 9 (Killed)\n"
+        ),
         "its end is told",
     )
     wait_until(lambda: state(leader.pid) == "S", "the process runs on")

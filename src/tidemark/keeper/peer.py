@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidemark.keeper.protocol import BATCH, HEAD
@@ -16,10 +18,51 @@ if TYPE_CHECKING:
 
     from tidemark.keeper.loop import Loop
 
-    Chunk = tuple[memoryview, list[int]]
     OnMessage = Callable[["Peer", bytearray | None], object]
 
 _AT_ONCE = 1 << 16
+_CREDENTIALS = struct.Struct("iII")  # struct ucred
+
+
+@dataclass
+class Chunk:
+    """A part of what is said, and descriptors that go with its first byte.
+
+    They are somebody else's unless they are ``kept``: he may close them when this is sent later.
+    """
+
+    data: memoryview
+    descriptors: list[int] = field(default_factory=list)
+    kept: bool = False
+
+    def send(self, connection: socket.socket) -> bool:
+        """Send some of it, and return whether there is more.
+
+        :raises OSError: when nothing can be sent
+        """
+        if self.descriptors:
+            count = socket.send_fds(connection, [self.data], self.descriptors)
+        else:
+            count = connection.send(self.data)
+        self.forget()
+        self.data = self.data[count:]
+        return bool(self.data)
+
+    def keep(self) -> None:
+        """Have copies of the descriptors.
+
+        :raises OSError: when there can be none
+        """
+        if not self.kept:
+            others, self.descriptors, self.kept = self.descriptors, [], True
+            self.descriptors.extend(map(os.dup, others))
+
+    def forget(self) -> None:
+        """Let go of the descriptors."""
+        if self.kept:
+            for descriptor in self.descriptors:
+                os.close(descriptor)
+        self.descriptors, self.kept = [], False
 
 
 class Peer:
@@ -46,6 +89,7 @@ class Peer:
         self._on_gone = on_gone
         self._came = bytearray()
         self._due: deque[Chunk] = deque()
+        self.pid = _pid_of(connection)
         self._ends = False  # when all is said
         self.handling = False
         self._watched = False
@@ -59,8 +103,8 @@ class Peer:
     def close(self) -> None:
         """Hang up."""
         self._watch_nothing()
-        for _, descriptors in self._due:
-            _close(descriptors)
+        for chunk in self._due:
+            chunk.forget()
         self._due.clear()
         self._connection.close()
 
@@ -108,11 +152,11 @@ class Peer:
     def send(self, chunks: Sequence[bytes], descriptors: Sequence[int] = ()) -> None:
         """Say something, now or when it is read: a head, copies of descriptors, and the rest."""
         head, *rest = chunks
-        self._due.append((memoryview(head), []))
+        self._due.append(Chunk(memoryview(head)))
         for first in range(0, len(descriptors), BATCH):
-            some = [os.dup(number) for number in descriptors[first : first + BATCH]]
-            self._due.append((memoryview(b"+"), some))
-        self._due.extend((memoryview(chunk), []) for chunk in rest if chunk)
+            some = descriptors[first : first + BATCH]
+            self._due.append(Chunk(memoryview(b"+"), list(some)))
+        self._due.extend(Chunk(memoryview(chunk)) for chunk in rest if chunk)
         self._flush()
 
     def end(self) -> None:
@@ -123,11 +167,9 @@ class Peer:
 
     def _flush(self) -> None:
         try:
-            while self._due:
-                self._send_some()
-        except (BlockingIOError, InterruptedError):
-            self._watch_writing()
-            return
+            if not self._send_due():
+                self._watch_writing()
+                return
         except OSError:
             self._on_gone(self)
             return
@@ -137,17 +179,19 @@ class Peer:
             self._watch_reading()
             self._handle_next()
 
-    def _send_some(self) -> None:
-        data, descriptors = self._due[0]
-        if descriptors:
-            count = socket.send_fds(self._connection, [data], descriptors)
-        else:
-            count = self._connection.send(data)
-        _close(descriptors)
-        if count < len(data):
-            self._due[0] = (data[count:], [])
-        else:
-            self._due.popleft()
+    def _send_due(self) -> bool:
+        """Send as much as goes; return whether that is all.
+
+        :raises OSError: when the other has gone, or what is left cannot be kept for it
+        """
+        try:
+            while self._due:
+                if not self._due[0].send(self._connection):
+                    self._due.popleft()
+        except (BlockingIOError, InterruptedError):
+            for chunk in self._due:
+                chunk.keep()
+        return not self._due
 
     # What is waited for
 
@@ -168,6 +212,7 @@ class Peer:
                 self._loop.remove(self._connection.fileno())
 
 
-def _close(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _pid_of(connection: socket.socket) -> int:
+    """Return the process that has connected: unix(7), SO_PEERCRED."""
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(found)[0])

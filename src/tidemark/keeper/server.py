@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import KeeperError, TidemarkError
@@ -57,6 +58,7 @@ class Server:
         self._sealed = False
         self._busy = ""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._peers: dict[Peer, None] = {}  # who was heard last comes last
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_clients = min(_MOST_CLIENTS, max(limit // 4, 1))
@@ -103,26 +105,40 @@ class Server:
     # Clients
 
     def _on_connection(self) -> None:
+        if len(self._peers) >= self._most_clients:
+            self._make_room()
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
             # Else it has been accepted within a step, or has gone.
-            if error.errno in _NO_ROOM:
-                self._make_room()
+            if error.errno in _NO_ROOM and not self._make_room():
+                self._refuse()
             return
-        if len(self._peers) >= self._most_clients:
-            self._make_room()
         peer = Peer(connection, self._live.loop, self._on_message, self._on_gone)
         self._peers[peer] = None
 
-    def _make_room(self) -> None:
-        """Hang up on the client that has been silent for longest and for whom nothing is done."""
+    def _make_room(self) -> bool:
+        """Hang up on one client of the process that has most; return whether that was done.
+
+        It is the one that has been silent for longest, and for whom nothing is done.
+        """
+        counts = Counter(peer.pid for peer in self._peers)
+        greedy, most = counts.most_common(1)[0] if counts else (0, 0)
         for peer in self._peers:
             writes = self._checkpoints is not None and self._checkpoints.is_writer(peer)
-            if not (peer.handling or writes):
-                log.warning("a client was hung up on: there are %d", len(self._peers))
+            if peer.pid == greedy and most > 1 and not (peer.handling or writes):
+                log.warning("hung up on process %d, which has %d connections", greedy, most)
                 self._on_gone(peer)
-                return
+                return True
+        return False
+
+    def _refuse(self) -> None:
+        """Hang up on whoever connects: there is no descriptor for him, but one in reserve."""
+        os.close(self._reserve)
+        with contextlib.suppress(OSError):
+            self._listener.accept()[0].close()
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        log.warning("hung up on a client: %s", os.strerror(errno.EMFILE))
 
     def _on_gone(self, peer: Peer) -> None:
         if self._peers.pop(peer, self) is self:
@@ -141,7 +157,8 @@ class Server:
         except TidemarkError as error:
             answer = {"error": str(error), "exit_code": error.exit_code}
         except Exception as error:  # the workload depends on us: one request is not all
-            log.exception("a request failed")
+            foreseen = isinstance(error, OSError)
+            log.warning("a request failed: %s", error, exc_info=None if foreseen else error)
             said = f"the keeper failed in a request: {describe(error)}; keeper.log tells more"
             answer = {"error": said, "exit_code": KeeperError.exit_code}
         self._send(peer, answer, descriptors)
