@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -17,6 +18,15 @@ _WORKER_FLAGS = 0x10 | 0x4000
 _EXECUTING = {59, 322}
 _CLONING = {56, 58, 435}
 """Numbers of execve(2) and execveat(2), and of clone(2), vfork(2) and clone3(2), on x86-64."""
+
+
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def _pass_on(error: OSError) -> None:
+    """Raise an error that is ours: that nothing could be read says nothing of a process then."""
+    if error.errno in _OURS:
+        raise error
 
 
 def read(path: str) -> str:
@@ -38,7 +48,8 @@ def status_field(tid: int, name: str) -> str | None:
     """Return one field of ``/proc/TID/status``; None when the thread is gone."""
     try:
         text = read(f"/proc/{tid}/status")
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         return None
     for line in lines(text):
         if line.startswith(f"{name}:"):
@@ -61,7 +72,8 @@ def _stat(pid: int) -> list[str] | None:
     """Return the fields of ``/proc/PID/stat`` after the command's name, or None."""
     try:
         text = read(f"/proc/{pid}/stat")
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         return None
     # The name is in parentheses and may itself hold spaces and parentheses.
     return text.rpartition(")")[2].split()
@@ -132,7 +144,8 @@ def thread_ids(pid: int) -> list[int]:
     """Return the ids of the process's threads, empty when it is gone."""
     try:
         return sorted(map(int, os.listdir(f"/proc/{pid}/task")))  # noqa: PTH208 - quicker
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         return []
 
 
@@ -178,7 +191,8 @@ def children_of(tid: int) -> list[int]:
     """Return the children of a thread; empty where the kernel does not tell."""
     try:
         return [int(child) for child in read(f"/proc/{tid}/task/{tid}/children").split()]
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         return []
 
 

@@ -66,7 +66,7 @@ _BESIDE = {
     # What a script starts as a process of its own is not to be seen in its imports.
     "keep": ("tidemark.keeper.main",),
 }
-_BUILT = ("_native", "tidemark-holder", "tidemark-testimony")
+_BUILT = ("_native", "tidemark-holder", "tidemark-testimony", "tidemark-watchdog")
 
 
 def load_config(merged: Mapping[str, Any], sources: Sequence[str]) -> Config:

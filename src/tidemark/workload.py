@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+HOLD_SECONDS = 30.0
+"""For so long a workload may stand because of a checkpoint, whatever we or a client do."""
+
 
 @dataclass(frozen=True)
 class Advance:
@@ -49,7 +52,8 @@ class Workload:
     """One declared program: either ``run``, or one of the two ways to name what to attach to.
 
     ``ready`` is None where the config does not say: the first step of a workload that advances by
-    steps, and the first shared memory of any other.
+    steps, and the first shared memory of any other. ``hold`` is for how many seconds it may stand
+    because of a checkpoint.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Workload:
     env: Mapping[str, str]
     stand: float = 2.0
     """For how many seconds processes may stand while they are attached to."""
+    hold: float = HOLD_SECONDS
 
     @classmethod
     def from_json(cls, text: str) -> Workload:
@@ -94,6 +99,7 @@ class Workload:
             check=_words(value["check"]),
             env=value["env"],
             stand=value.get("stand", cls.stand),
+            hold=value.get("hold", HOLD_SECONDS),
         )
 
     def to_json(self) -> str:
@@ -113,6 +119,7 @@ class Workload:
             "check": self.check,
             "env": dict(self.env),
             "stand": self.stand,
+            "hold": self.hold,
         }
         return json.dumps(value)
 

@@ -35,6 +35,7 @@ class Kept:
         self.stage = stage
         self.directory = stage.directory / "checkpoints"
         self.windows: list[tuple[Actor, Window]] = []
+        self._others: list[tuple[int, Window]] = []
         self._expected: dict[int, list[bytes]] = {}
         stage.words = (CHECKPOINTS,)
 
@@ -75,7 +76,12 @@ class Kept:
 
     def memory(self) -> list[bytes]:
         """Return what each of the windows shows."""
-        return sorted(_read(actor.pid, window) for actor, window in self.windows)
+        shown = [(actor.pid, window) for actor, window in self.windows] + self._others
+        return sorted(_read(pid, window) for pid, window in shown)
+
+    def watch(self, pid: int, window: Window) -> None:
+        """Look at memory of a process that is no actor, too."""
+        self._others.append((pid, window))
 
     def check_all(self) -> list[int]:
         """Restore each checkpoint that is there, and compare; return their numbers."""

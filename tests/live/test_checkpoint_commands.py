@@ -187,7 +187,10 @@ def test_a_loop_ends_when_the_process_ends(kept: Kept) -> None:
         kept.expect(0)
         kill(kept.windows[0][0].pid)
         _, said = client.communicate()
-        assert (client.returncode, "is gone; that of a workload" in said) == (9, True)
+        assert (client.returncode, "is gone (the workload was killed by SIGKILL); " in said) == (
+            9,
+            True,
+        )
 
 
 def test_on_a_terminal_the_progress_of_a_large_checkpoint_is_shown(kept: Kept) -> None:

@@ -486,8 +486,8 @@ def test_one_checkpoint_is_written_at_a_time(kept: Kept) -> None:
         with pytest.raises(KeeperError, match="another checkpoint is being written"):
             kept.take()
         assert kept.stage.ask("status")["checkpoints"] == 1
-        with pytest.raises(KeeperError, match="no checkpoint to be saved"):
-            kept.stage.ask("save", path="/nowhere", sha256="0")
+        with pytest.raises(KeeperError, match="cannot be saved: this client has none"):
+            kept.stage.ask("save", path="/nowhere", sha256="0" * 64)
     wait_until(lambda: kept.stage.ask("checkpoint", full=False, most_bytes=PLENTY), "it is free")
 
 

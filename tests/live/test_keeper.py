@@ -354,8 +354,8 @@ def test_a_client_of_a_keeper_that_is_gone_says_so(stage: Stage) -> None:
     with pytest.raises(KeeperError) as refused:
         stage.ask("clear", epoch=0)
     assert str(refused.value) == (
-        f"the keeper of workload stage (process {stage.keeper['pid']}) is gone; "
-        "run the workload's live steps again"
+        f"the keeper of workload stage (process {stage.keeper['pid']}) is gone "
+        "(a client told it to stop); run the workload's live steps again"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import select
 import signal
 import time
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from tidemark.checkpoint.keepers import (
 )
 from tidemark.errors import KeeperError
 from tidemark.files import read_json, write_json
+from tidemark.keeper.client import readable
 from tidemark.keeper.launch import launch
 from tidemark.keeper.main import ENDING_JSON, JOB
 from tidemark.native.process import adopt_orphans
@@ -162,7 +162,7 @@ class Job:
         try:
             program = os.pidfd_open(self._root)
             came = self._signals.fileno()
-            while program not in select.select([program, came], [], [])[0]:
+            while program not in readable(None, program, came):
                 self._pass_on(self._signals.take())
             code = os.waitstatus_to_exitcode(os.waitpid(self._root, 0)[1])
         except (ProcessLookupError, ChildProcessError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import shutil
 import signal
 import stat
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tidemark.directories import make_directory
 from tidemark.errors import KeeperError, StorageError, TidemarkError
 from tidemark.files import storage_errors
-from tidemark.keeper.client import Client, is_alive
+from tidemark.keeper.client import Client, is_alive, readable
+from tidemark.keeper.ending import KEEPER_END, end_of
 from tidemark.keeper.record import read_keeper
 from tidemark.owned import MARK, Kind, OwnDirectory
 
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPER_JSON = "keeper.json"
-_FILES = {KEEPER_JSON, "keeper.log", "keeper.sock", "output.log", "command.log", "ending.json"}
+_FILES = {
+    KEEPER_JSON,
+    KEEPER_END,
+    "keeper.log",
+    "keeper.sock",
+    "output.log",
+    "command.log",
+    "ending.json",
+}
 _ENDING_SECONDS = 10
 """How long a keeper may take to let its processes run, and to end."""
 
@@ -114,6 +122,20 @@ def _lives(path: Path) -> bool:
         return False
 
 
+def ended_keepers() -> list[dict[str, Any]]:
+    """Return the keepers in the runtime directory that have ended, and were not released: why."""
+    found = []
+    for path in sorted(runtime_directory().glob(f"*/{KEEPER_JSON}")):
+        try:
+            keeper = read_keeper(path)
+        except TidemarkError:
+            continue  # what it is was said where the living ones were looked for
+        if not is_alive(keeper):
+            why = end_of(path.parent) or f"{path.parent}/keeper.log may say why"
+            found.append({"name": keeper["workload"], "pid": keeper["pid"], "why": why})
+    return found
+
+
 def find_keeper(target: str | None) -> Path:
     """Return the keeper.json of a keeper: ``target`` is its directory, its name or a process id.
 
@@ -159,9 +181,7 @@ def end(keeper: KeeperRecord, *, stop: bool) -> None:
         with _process(keeper["pid"]) as process:
             if process is not None and is_alive(keeper):
                 signal.pidfd_send_signal(process, signal.SIGTERM)
-                poll = select.poll()
-                poll.register(process, select.POLLIN)
-                poll.poll(_ENDING_SECONDS * 1000)
+                readable(_ENDING_SECONDS, process)
         if program is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(program, signal.SIGTERM)
@@ -196,6 +216,7 @@ def status_of(keeper_json: Path) -> dict[str, Any]:
         "socket": str(keeper_json.parent.absolute() / keeper["socket"]),
         "tracker": answer["tracker"],
         "processes": answer["processes"],
+        "untracked": answer["untracked"],
         "checkpoints": answer["checkpoints"],
         "parent": answer["parent"] and answer["parent"]["path"],
     }

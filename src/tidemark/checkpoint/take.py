@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.checkpoint.copied import UncopiedError, check_copied, copied_by
 from tidemark.checkpoint.ours import IMAGE, LAYOUT
 from tidemark.checkpoint.putoff import stop_put_off
+from tidemark.checkpoint.signs import Signs
 from tidemark.errors import ImageError
 from tidemark.files import storage_errors, write_json
 from tidemark.image.chain import Chain
@@ -25,7 +26,7 @@ from tidemark.steps.dump import write_dump
 from tidemark.steps.merge import merge_scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tidemark.checkpoint.series import Series
     from tidemark.keeper.client import Client
@@ -40,7 +41,9 @@ class Taken:
     """One checkpoint that was taken.
 
     ``bytes`` of page content were written; ``full``: nothing was left to a parent; ``held``: the
-    workload stood until all was written; ``unsaved``: what it shares besides, and is in no dump.
+    workload stood until all was written; ``waited_seconds``: how long it waited for the keeper at
+    most while it ran; ``unsaved``: what it shares besides, and is in no dump; ``untracked``: its
+    processes that are under no tracker, and why; ``mishaps``: what else went wrong since the last.
     """
 
     number: int
@@ -53,7 +56,10 @@ class Taken:
     suspects: int
     frozen_seconds: float
     seconds: float
+    waited_seconds: float = 0.0
     unsaved: tuple[Unsaved, ...] = ()
+    untracked: tuple[Mapping[str, Any], ...] = ()
+    mishaps: tuple[str, ...] = ()
 
 
 class Taker:
@@ -146,16 +152,18 @@ class Taker:
             staged = series.stage()
             with storage_errors(image):
                 write_json(staged / LAYOUT, answer["layout"], series.mode, sync_name=False)
-            written = write_dump(
-                bitmaps,
-                answer,
-                copied.sources,
-                chain,
-                staged / IMAGE,
-                spares=series.spares,
-                mode=series.mode,
-                becomes=image,
-            )
+            with Signs(self._client):
+                written = write_dump(
+                    bitmaps,
+                    answer,
+                    copied.sources,
+                    chain,
+                    staged / IMAGE,
+                    spares=series.spares,
+                    mode=series.mode,
+                    becomes=image,
+                    was_read=lambda: self._client.ask("writing"),
+                )
             series.publish(number)
         finally:
             for descriptor in descriptors:
@@ -176,7 +184,10 @@ class Taker:
             suspects=sum(region.suspect_count for region in bitmaps.regions),
             frozen_seconds=stood["frozen_seconds"],
             seconds=time.monotonic() - since,
+            waited_seconds=stood["waited_seconds"],
             unsaved=written.manifest.unsaved,
+            untracked=tuple(answer["untracked"]),
+            mishaps=tuple(answer["mishaps"]),
         )
 
 

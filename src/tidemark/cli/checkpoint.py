@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidemark.cli.quantities import count, permissions, seconds, shown_bytes, shown_seconds, size
 from tidemark.console import Interrupts
@@ -19,6 +19,7 @@ from tidemark.unsaved import phrase_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Mapping, Sequence
 
     from tidemark.checkpoint.series import Series
     from tidemark.checkpoint.take import Taken
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 5
 SUMMARY = "take a checkpoint of a process that is kept, or one every few seconds"
 
 
@@ -140,10 +142,25 @@ def line_of(taken: Taken) -> str:
         notes.append("written while the process stood: --max-memory is too small for a copy")
     if taken.suspects:
         notes.append(f"{taken.suspects} pages compared with the parent")
+    notes += untracked_in_words(taken.untracked)
+    notes += taken.mishaps
     if taken.unsaved:
         notes.append(f"not saved: {phrase_of(one.kind for one in taken.unsaved)}")
     return (
         f"{taken.path}  {taken.pages} pages, {shown_bytes(taken.bytes)}; "
-        f"frozen {shown_seconds(taken.frozen_seconds)}, in all {shown_seconds(taken.seconds)}; "
+        f"frozen {shown_seconds(taken.frozen_seconds)}, "
+        f"waited {shown_seconds(taken.waited_seconds)}, in all {shown_seconds(taken.seconds)}; "
         f"{', '.join(notes)}"
     )
+
+
+def untracked_in_words(untracked: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return, for people, which processes are under no tracker: one phrase for each reason."""
+    pids: dict[str, list[str]] = {}
+    for one in untracked:
+        pids.setdefault(one["why"], []).append(str(one["pid"]))
+    return [
+        f"{'process' if len(some) == 1 else 'processes'} {', '.join(some[:_SHOWN])}"
+        f"{f' and {len(some) - _SHOWN} more' if len(some) > _SHOWN else ''} {why}"
+        for why, some in pids.items()
+    ]

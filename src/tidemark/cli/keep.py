@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.cli.quantities import seconds
 from tidemark.errors import KeeperError
 from tidemark.files import dump_json, write_json
+from tidemark.workload import HOLD_SECONDS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -51,6 +52,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=seconds,
         default=2.0,
         help="for how long a process may stand while it is attached to (2s)",
+    )
+    parser.add_argument(
+        "--hold",
+        metavar="TIME",
+        type=seconds,
+        default=HOLD_SECONDS,
+        help="for how long the process may stand because of a checkpoint, whoever hangs (30s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -105,6 +113,7 @@ def _workload(arguments: Namespace) -> Workload:
         attach_pidfile=str(arguments.pidfile.absolute()) if arguments.pidfile else None,
         timeout=arguments.timeout,
         stand=arguments.stand,
+        hold=arguments.hold,
     )
 
 

@@ -38,7 +38,7 @@ from tidemark.native.library import PAGE_SIZE, writing
 from tidemark.native.pages import hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tidemark.image.chain import Chain
     from tidemark.image.spares import Spares
@@ -76,6 +76,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     unsaved: Sequence[Unsaved] = (),
     mode: int = PRIVATE,
     becomes: Path | None = None,
+    was_read: Callable[[], object] = lambda: None,
 ) -> Manifest:
     """Write the directory ``target``, which must not exist yet or be empty.
 
@@ -86,6 +87,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     :param unsaved: what the workload shared besides
     :param mode: the permissions of its files: what they hold is the workload's memory
     :param becomes: the name that the caller will give it; the link to the parent leads from there
+    :param was_read: called when all content was read; where it raises, there is no image
     :raises StorageError: when ``target`` holds something, or cannot be written
     :raises ImageError: when a page is to be left to a parent that lacks it
     :raises tidemark.native.library.NativeError: when a page cannot be read
@@ -95,6 +97,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     link = _prove(regions, parent, becomes)
     with writing(becomes), _staged(target, mode) as staging:
         records = [_write_region(staging, region, spares, mode) for region in regions]
+        was_read()
         _write_file(staging / INVENTORY, inventory_bytes(), mode)
         if link:
             (staging / PARENT).symlink_to(link.path)

@@ -57,6 +57,11 @@ class Births:
             self._reports.close()
             self._reports = None
 
+    def fail(self, why: str) -> None:
+        """Be told no more, for a reason."""
+        self.close()
+        self.lacking = why
+
     def fileno(self) -> int:
         """Return a descriptor that can be read when it is time to :meth:`hear`."""
         return self._poll.fileno()

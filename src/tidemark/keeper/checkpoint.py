@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import KeeperError, WorkloadError
@@ -14,12 +16,15 @@ from tidemark.keeper.copies import KEPT_PAGES, Copies
 from tidemark.keeper.early import Early
 from tidemark.keeper.inplace import Compared, InPlace
 from tidemark.keeper.quantum import describe_ending
-from tidemark.keeper.snapshot import Snapshot, flat
+from tidemark.keeper.snapshot import Beside, Snapshot, flat
+from tidemark.keeper.writer import Writers
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Layer, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tidemark.keeper.copies import Readable
     from tidemark.keeper.live import Live
     from tidemark.keeper.objects import Identity
@@ -44,6 +49,10 @@ class _Quick:
             self._slow.copy(which, out)
 
 
+def _sources(layers: Mapping[int, list[Layer]], descriptor: int) -> dict[int, Source]:
+    return {number: Source.layered(each, descriptor) for number, each in layers.items()}
+
+
 class Checkpoints:
     """Takes checkpoints of a workload, each on top of the last one that was saved.
 
@@ -55,8 +64,8 @@ class Checkpoints:
         self._live = live
         self._copies = Copies()
         self._early = Early(live, self._copies)
-        self._in_place = InPlace(self._copies, self._early)
-        self._client: object | None = None  # who writes the last one
+        self._in_place = InPlace(self._copies, self._early, live.aside)
+        self._writers = Writers(live.hold)
         self._held: Snapshot | None = None  # what he reads from the workload, which stands
         self._unsaved: dict[Identity, Bitmap] = {}
         self._stood_since = 0.0
@@ -68,6 +77,7 @@ class Checkpoints:
         """Arm the trackers and let the workload run. It stands until then."""
         self._live.tracking.clear(self._live.tree)
         self._thaw()
+        self._live.pace.take()  # what was waited for until now is told with the start
 
     def status(self) -> dict[str, Any]:
         """Return how many were taken, and which is the last that was saved."""
@@ -91,8 +101,7 @@ class Checkpoints:
                 f"workload {live.workload.name} {describe_ending(live.tree.root_ending)}; "
                 "there is nothing to take a checkpoint of any more"
             )
-        if self._client is not None:
-            raise KeeperError("another checkpoint is being written; ask again when that is done")
+        self._make_way()
         full = full or self._parent is None
         try:
             self._prepare(full=full, most=most_bytes // PAGE_SIZE)
@@ -106,9 +115,23 @@ class Checkpoints:
             raise
         finally:
             gc.enable()
-        self._client = client
+        self._writers.begin(client, self._stood_since if self._held else math.inf)
         self._taken += 1
         return answer
+
+    def _make_way(self) -> None:
+        """Take the last checkpoint from a client who has not been heard of for long.
+
+        What he was given to read stays as it is.
+
+        :raises KeeperError: when it is still being written
+        """
+        if self._writers.is_silent():
+            self._live.mishaps.note("a client that wrote a checkpoint has fallen silent")
+            self._copies.renew()
+            self._lose_to("another one was taken, as nothing was heard of it for long")
+        if self._writers.client is not None:
+            raise KeeperError("another checkpoint is being written; ask again when that is done")
 
     def _prepare(self, *, full: bool, most: int) -> None:
         """Copy what can be while the workload runs, and have at hand what the rest will need."""
@@ -122,7 +145,7 @@ class Checkpoints:
                 rest = sum(len(region.data) for region in tracking.in_order())
             rest = max(rest, min(self._late, KEPT_PAGES))
             if self._copies.taken + rest <= most:
-                self._copies.prepare(rest + _SPARE_PAGES)
+                self._live.aside(partial(self._copies.prepare, rest + _SPARE_PAGES))
         self._in_place.prepare(None if full else self._parent, tracking.doubtful())
 
     def _touch_written(self) -> int:
@@ -135,7 +158,7 @@ class Checkpoints:
                 held = written & region.data  # what it lacks would be made by a touch
                 found += len(held)
                 with suppress(ShortReadError):
-                    window.touch(held)
+                    live.aside(partial(window.touch, held))
         return found
 
     def _take(self, *, full: bool, most: int) -> Answer:
@@ -216,11 +239,15 @@ class Checkpoints:
         snapshot.close()
         descriptor = self._copies.descriptor
         scan = snapshot.examine(
-            {number: Source.layered(each, descriptor) for number, each in layers.items()},
+            self._live.aside(partial(_sources, layers, descriptor)),
             compared,
+            Beside(self._live.aside, self._live.serve),
         )
         regions = [
-            {"number": number, "layers": [[layer.offset, flat(layer.pages)] for layer in each]}
+            {
+                "number": number,
+                "layers": [[layer.offset, flat(layer.pages, self._live.serve)] for layer in each],
+            }
             for number, each in layers.items()
         ]
         answer = self._answer(scan, layout, regions, held=False) | {"frozen_seconds": stood}
@@ -268,45 +295,94 @@ class Checkpoints:
             "policy": asdict(self._live.workload.policy),
             "parent": self._parent,
             "held": held,
+            "untracked": self._live.untracked(),
+            "mishaps": self._live.mishaps.take(),
         }
 
     # What becomes of it
 
+    def is_writer(self, client: object) -> bool:
+        """Return whether a client writes the last checkpoint."""
+        return self._writers.client is client
+
+    def writing(self, client: object) -> dict[str, Any]:
+        """Learn that a client still writes the last checkpoint.
+
+        :raises KeeperError: when it is not his any more
+        """
+        self._writers.heard(client)
+        return {}
+
     def save(self, client: object, path: str, sha256: str) -> dict[str, Any]:
         """Learn that the last checkpoint is the image at ``path`` now: the parent of the next.
 
+        ``waited_seconds`` is how long the workload waited for the keeper at most while it ran,
+        since the last time that this was told.
+
         :raises KeeperError: when it is not this client's
         """
-        if self._client is not client:
-            raise KeeperError("this client has no checkpoint to be saved; take one first")
+        self._writers.heard(client)
         self._unsaved = {}
         self._parent = {"path": path, "sha256": sha256}
-        return self.leave(client)
+        return {**self.leave(client), "waited_seconds": self._live.pace.take()}
 
     def leave(self, client: object) -> dict[str, Any]:
         """Learn that a client is done, or gone; return for how long the workload stood for him.
 
         What he has not saved stays suspect.
         """
-        if self._client is not client:
+        self._writers.forget(client)
+        if self._writers.client is not client:
             return {}
-        self._client = None
-        self._copies.end()
+        self._writers.end()
+        return self._let_go()
+
+    def let_go_after(self) -> float | None:
+        """Return after how many seconds :meth:`let_go_overdue` is due; None for never."""
+        return None if self._held is None else self._writers.left()
+
+    def let_go_overdue(self) -> None:
+        """Let the workload run if it has stood for a client for as long as it may."""
+        if self._held is None or self._writers.left() > 0:
+            return
+        limit = f"{self._live.hold:g} s"
+        self._live.mishaps.note(f"a checkpoint was not written while the workload stood ({limit})")
+        self._lose_to(
+            f"the workload may stand for {limit} at most, and runs again; raise --max-memory, so "
+            "that it need not stand, or --hold of `tidemark keep`"
+        )
+
+    def _lose_to(self, why: str) -> None:
+        self._writers.lose(why)
+        self._let_go()
+
+    def _let_go(self) -> dict[str, Any]:
         if self._held is None:
+            self._live.aside(self._copies.end)
             return {}
-        self._held.close()
-        self._held = None
-        self._live.tracking.clear(self._live.tree)
-        return {"frozen_seconds": self._thaw()}
+        held, self._held = self._held, None
+        try:
+            self._live.tracking.clear(self._live.tree)
+        finally:
+            stood = self._thaw()
+            held.close()
+        self._live.aside(self._copies.end)
+        return {"frozen_seconds": stood}
 
     def _thaw(self) -> float:
         """Let the workload run; return for how many seconds it stood."""
-        self._live.tracking.thawing()
-        self._live.tree.thaw()
+        live = self._live
+        with live.mishaps.noted("the workload was let run"):
+            live.tracking.thawing()
+        live.tree.thaw()
         stood = time.monotonic() - self._stood_since
-        self._live.tracking.thawed(self._live.tree)
+        live.serve()
+        try:
+            live.tracking.thawed(live.tree)
+        except Exception as error:
+            live.observer.missed("it was not found out who writes from outside", error)
         return stood
 
     def leave_all(self) -> None:
         """Let the workload run, whoever writes a checkpoint of it."""
-        self.leave(self._client)
+        self.leave(self._writers.client)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
+import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from tidemark import proc
 from tidemark.errors import KeeperError, TidemarkError
+from tidemark.keeper.ending import end_of
 from tidemark.keeper.protocol import SocketPath, receive, send
 from tidemark.keeper.record import read_keeper
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidemark.keeper.record import KeeperRecord
+
+_LONGEST_POLL = (1 << 31) - 1
+"""In milliseconds, as poll(2) takes them."""
 
 
 class Client:
@@ -29,10 +35,12 @@ class Client:
         self, keeper_json: Path, *, remedy: str = "run the workload's live steps again"
     ) -> None:
         self._remedy = remedy
+        self._directory = keeper_json.parent
         keeper = read_keeper(keeper_json)
         self._name = f"the keeper of workload {keeper['workload']} (process {keeper['pid']})"
         if not is_alive(keeper):
             raise self._gone()
+        self._one_at_a_time = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with SocketPath(keeper_json.parent / keeper["socket"]) as address:
@@ -42,7 +50,9 @@ class Client:
             raise self._gone() from error
 
     def _gone(self) -> KeeperError:
-        return KeeperError(f"{self._name} is gone; {self._remedy}")
+        why = end_of(self._directory, wait=True)
+        why = f" ({why})" if why else f", and {self._directory}/keeper.log may say why"
+        return KeeperError(f"{self._name} is gone{why}; {self._remedy}")
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +66,9 @@ class Client:
         :raises TidemarkError: the keeper's own error, or KeeperError when it is gone
         """
         try:
-            send(self._socket, {"step": step, **arguments})
-            received = receive(self._socket)
+            with self._one_at_a_time:
+                send(self._socket, {"step": step, **arguments})
+                received = receive(self._socket)
         except OSError as error:
             raise self._gone() from error
         if received is None:
@@ -76,8 +87,20 @@ class Client:
         :raises KeeperError: when the keeper goes
         """
         own = self._socket.fileno()
-        if own in select.select([own, *others], [], [], seconds)[0]:
+        if own in readable(seconds, own, *others):
             raise self._gone()
+
+
+def readable(seconds: float | None, *descriptors: int) -> list[int]:
+    """Return which of some descriptors can be read, or are over; wait for one, but no longer.
+
+    Not by select(2): that cannot look at descriptors beyond 1023.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    limit = None if seconds is None else min(math.ceil(seconds * 1000), _LONGEST_POLL)
+    return [descriptor for descriptor, _ in poll.poll(limit)]
 
 
 def is_alive(keeper: KeeperRecord) -> bool:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KEPT_PAGES = (64 << 20) // PAGE_SIZE
 """How much memory is kept from copy to copy: pages that exist already are filled faster."""
 
+_AT_ONCE = 1024
+"""So many pages are made within a few milliseconds, in which no other thread of ours runs."""
+
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of madvise(2), Linux 5.14
 
 
@@ -32,7 +35,7 @@ class Copies:
     """A memory file of our own. What was copied is good until :meth:`end`."""
 
     def __init__(self) -> None:
-        self.descriptor = os.memfd_create("tidemark-copies", os.MFD_CLOEXEC)
+        self.descriptor = _new_file()
         self._memory: mmap.mmap | None = None
         self._pages = 0
         self._populated = 0
@@ -56,7 +59,9 @@ class Copies:
         pages = self._taken + more
         if self._memory is not None and pages > self._populated:
             with contextlib.suppress(OSError):  # an older kernel makes them when they are needed
-                self._memory.madvise(_POPULATE_WRITE, 0, pages * PAGE_SIZE)
+                for page in range(self._populated, pages, _AT_ONCE):  # others may run in between
+                    count = min(_AT_ONCE, pages - page)
+                    self._memory.madvise(_POPULATE_WRITE, page * PAGE_SIZE, count * PAGE_SIZE)
             self._populated = pages
 
     def make_room(self, more: int) -> None:
@@ -89,6 +94,11 @@ class Copies:
         if self._pages > KEPT_PAGES:
             self._resize(KEPT_PAGES)
 
+    def renew(self) -> None:
+        """Leave the file as it is to whoever reads it, and have another."""
+        self.close()
+        self.descriptor = _new_file()
+
     def close(self) -> None:
         """Give all of the memory back."""
         self._unmap()
@@ -105,3 +115,7 @@ class Copies:
             self._memory.close()
             self._memory = None
             self._pages = self._populated = 0
+
+
+def _new_file() -> int:
+    return os.memfd_create("tidemark-copies", os.MFD_CLOEXEC)

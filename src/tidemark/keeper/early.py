@@ -13,6 +13,7 @@ This takes a tracker that tells and forgets in one breath: asynchronous write-pr
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidemark.keeper.grace import has_passed
@@ -65,7 +66,7 @@ class Early:
             pages = self._find(full=full and number == 0)
             if not pages or self._copies.taken + pages > most:
                 return
-            self._copies.prepare(pages)
+            self._live.aside(partial(self._copies.prepare, pages))
             tree, tracking = self._live.tree, self._live.tracking
             settled = has_passed(tree, pinned=tracking.has_pins(tree))
             for region in tracking.in_order():
@@ -122,8 +123,7 @@ class Early:
             unsettled |= done
 
     def _attend(self) -> None:
-        self._live.tracking.attend()
-        self._live.tree.pump()
+        self._live.loop.wait(0)
 
 
 def _parts(which: Bitmap) -> Iterator[Bitmap]:

@@ -76,10 +76,9 @@ def wait_until_frozen(tree: Tree, budget: Budget, seconds: float = FREEZE_SECOND
     pause = 0.0
     budget.begin()
     while moving := tree.moving():
-        if tree.pump():
+        if tree.serve():
             pause = 0.0
             continue
-        tree.attend()
         _check_time(moving, deadline)
         if time.monotonic() > patience:
             tree.look_at_stuck()
@@ -107,8 +106,7 @@ def _wait_for_late(tree: Tree, budget: Budget, deadline: float) -> None:
     budget.pause()
     yielding = time.monotonic() + _YIELD_SECONDS
     while not waited_for.isdisjoint(moving := tree.moving()):
-        if not tree.pump():
-            tree.attend()
+        if not tree.serve():
             time.sleep(0.001)
         if time.monotonic() > yielding:
             tree.late = waited_for.intersection(moving)

@@ -10,7 +10,9 @@ time in which memory is read, and only what differs costs more.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidemark.keeper.parent import Parent
@@ -19,13 +21,14 @@ from tidemark.native.library import NativeError, ShortReadError
 from tidemark.native.pages import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tidemark.keeper.copies import Copies
     from tidemark.keeper.early import Early
     from tidemark.keeper.parent import ParentRegion
     from tidemark.keeper.region import Region
     from tidemark.keeper.snapshot import Found
+    from tidemark.native.window import Window
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,15 @@ class Compared:
 
 
 class InPlace:
-    """Compares the regions of one checkpoint."""
+    """Compares the regions of one checkpoint.
 
-    def __init__(self, copies: Copies, early: Early) -> None:
+    :param aside: does what takes its time while the workload runs
+    """
+
+    def __init__(
+        self, copies: Copies, early: Early, aside: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._aside = aside
         self._copies = copies
         self._early = early
         self._parent = Parent()
@@ -59,12 +68,13 @@ class InPlace:
             window = region.window()
             if saved is None or window is None:
                 continue
-            self._parent.touch(saved)
-            try:
-                window.touch(region.data)
-            except ShortReadError:
-                continue  # it was cut: what is left of it is read when it is compared
+            self._aside(partial(self._touch, saved, window, region.data.copy()))
         self._parent.forget_others()
+
+    def _touch(self, saved: ParentRegion, window: Window, pages: Bitmap) -> None:
+        self._parent.touch(saved)
+        with suppress(ShortReadError):  # it was cut: what is left is read when it is compared
+            window.touch(pages)
 
     def compare(self, found: Found, memory: Source, *, full: bool) -> Compared:
         """Return what is found out of a region; the workload stands.

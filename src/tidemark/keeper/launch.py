@@ -13,6 +13,9 @@ from tidemark.directories import PRIVATE, directory_mode, make_directory
 from tidemark.errors import KeeperError
 from tidemark.files import open_log, storage_errors
 from tidemark.keeper.client import error_of
+from tidemark.keeper.ending import end_of, forget_end
+from tidemark.keeper.watched import watchdog
+from tidemark.workload import HOLD_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +36,8 @@ def launch(
     It is detached: in a session of its own, with no terminal. It ends with its owner, or else with
     the process that TIDEMARK_OWNER_PID names in the environment.
 
-    :param words: further words of the keeper's command line
+    :param words: further words of the keeper's command line: its mode; where there is one, the
+        workload runs while it is kept, and a watchdog sees to that
     :param streams: descriptors that it gets, and finds as the last word
     :raises TidemarkError: what the keeper could not do, as its own class
     """
@@ -41,10 +45,11 @@ def launch(
     environment = {**os.environ, OWNER_VARIABLE: str(owner)} if owner else None
     with storage_errors(directory):
         make_directory(directory, directory_mode(PRIVATE))
+        forget_end(directory)
         log = open_log(directory / "keeper.log")
     try:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "tidemark.keeper.main", str(directory), *words, *given],
+            _command(workload_json, directory, [*words, *given]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -66,7 +71,9 @@ def launch(
     finally:
         keeper.stdout.close()
     if not line:
-        raise KeeperError(f"the keeper ended at once; see {directory / 'keeper.log'}")
+        why = end_of(directory, wait=True)
+        why = f": {why}" if why else f"; see {directory / 'keeper.log'}"
+        raise KeeperError(f"the keeper ended at once{why}")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         keeper.wait()
@@ -74,3 +81,11 @@ def launch(
     # It is to outlive us: nobody waits for it.
     keeper.returncode = 0
     return answer
+
+
+def _command(workload_json: str, directory: Path, words: list[str]) -> list[str]:
+    keeper = [sys.executable, "-m", "tidemark.keeper.main", str(directory), *words]
+    if not words:
+        return keeper
+    hold = json.loads(workload_json).get("hold", HOLD_SECONDS)
+    return [watchdog(), str(directory), f"{hold:g}", *keeper]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tidemark.keeper.aside import Aside
 from tidemark.keeper.births import Births
+from tidemark.keeper.careful import Careful
 from tidemark.keeper.loop import Loop
+from tidemark.keeper.mishaps import Mishaps, describe
+from tidemark.keeper.pace import Pace
 from tidemark.keeper.quantum import Command, StepSocket
 from tidemark.keeper.trackers import choose_tracker
 from tidemark.keeper.tracking import Tracking
 from tidemark.keeper.tree import Ending, Tree
+from tidemark.keeper.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +58,11 @@ class Live:
         self.started = workload.run is not None
         self.env = {**os.environ, **workload.env}
         self.limits = _lift_file_limit()
-        self.tracking = Tracking(self.tracker)
+        self.hold = workload.hold
+        self.mishaps = Mishaps()
+        self.watched = Watched()
+        self.pace = Pace(self.watched)
+        self.tracking = Tracking(self.tracker, self.mishaps)
         self.births = Births()
         if self.births.lacking:
             log.warning(
@@ -61,18 +70,55 @@ class Live:
                 "CLONE_UNTRACED is found only while it lives; run as root, or with CAP_PERFMON",
                 self.births.lacking,
             )
+        self.observer = Careful(self.tracking, self.mishaps)
         self.tree = Tree(
-            self.tracking,
+            self.observer,
             kill_with_tracer=self.started and not outlives,
             other_ended=self._on_other_ended,
             births=self.births,
+            pace=self.pace,
         )
         # What ends a batch job is sent to all of its processes: it is for the owner to say when.
-        self.loop = Loop(owner, self.tree.pump, self.tree.wake_after, heeds_signals=not streams)
-        self.loop.add(self.births.fileno(), self.births.hear)
-        self.loop.add(self.tracking.notices.fileno(), self.tracking.attend)
+        self.loop = Loop(
+            owner,
+            self.tree.pump,
+            self.tree.wake_after,
+            heeds_signals=not streams,
+            pace=self.pace,
+        )
+        self.aside = Aside(self.loop)
+        self.tracking.aside = self.aside
+        self.watched.listen(self.loop)
+        self.loop.add(self.births.fileno(), self._hear_births)
+        self.loop.add_urgent(self.tracking.notices.fileno(), self.tracking.attend)
         self.steps = StepSocket()
         self._commands: dict[int, Command] = {}
+
+    def serve(self) -> None:
+        """Let go who waits for the keeper, where that has not just been done.
+
+        :raises Ended: when the keeper is to end
+        """
+        if self.pace.is_due():
+            self.loop.serve()
+
+    def untracked(self) -> list[dict[str, Any]]:
+        """Return which processes share memory and are not under the tracker, each with the reason.
+
+        All that they may write is compared with the parent.
+        """
+        return [
+            {"number": process.number, "pid": process.pid, "why": why}
+            for process, why in self.tracking.untracked(self.tree)
+        ]
+
+    def _hear_births(self) -> None:
+        """Hear which processes were born; where that fails, nobody reports any more."""
+        try:
+            self.births.hear()
+        except Exception as error:
+            self.births.fail(describe(error))
+            self.observer.missed("births are not reported any more", error)
 
     @property
     def asks_for_steps(self) -> bool:

@@ -15,11 +15,13 @@ from tidemark.errors import KeeperError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tidemark.keeper.pace import Pace
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ended(BaseException):
-    """The keeper is to end: its owner has gone, or a signal said so.
+    """The keeper is to end, and why: its owner has gone, say, or a signal said so.
 
     Like KeyboardInterrupt it is no Exception, so that nothing on the way takes it for one.
     """
@@ -29,20 +31,24 @@ class Loop:
     """One selector for all descriptors; ends of children arrive as SIGCHLD on a pipe.
 
     :param owner: the pid of the process with which the keeper is to end; None for no one
-    :param children: called after SIGCHLD
+    :param children: called after SIGCHLD; returns whether it has let anybody go
     :param wake_after: after how many seconds ``children`` is to be called without one
     :param heeds_signals: whether SIGTERM, SIGINT and SIGHUP end the keeper, too
+    :param pace: learns when all who waited for the keeper have been let go
     :raises KeeperError: when the owner has gone already
     """
 
     def __init__(
         self,
         owner: int | None,
-        children: Callable[[], object],
+        children: Callable[[], bool],
         wake_after: Callable[[], float] = lambda: math.inf,
         *,
         heeds_signals: bool = True,
+        pace: Pace,
     ) -> None:
+        self._pace = pace
+        self._urgent = selectors.DefaultSelector()
         self._selector = selectors.DefaultSelector()
         self._children = children
         self._wake_after = wake_after
@@ -51,36 +57,75 @@ class Loop:
         signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, *_ENDING):
             signal.signal(number, _noted)
-        self.add(self._wake_out, self._on_signals)
+        self.add_urgent(self._wake_out, self._on_signals)
         if owner is not None:
             try:
-                self.add(os.pidfd_open(owner), _on_owner_gone)
+                self.add(os.pidfd_open(owner), lambda: _on_owner_gone(owner))
             except ProcessLookupError:
                 raise KeeperError(f"the owner, process {owner}, has gone already") from None
 
-    def add(self, descriptor: int, ready: Callable[[], object]) -> None:
-        """Call ``ready`` from :meth:`wait` whenever ``descriptor`` can be read."""
-        self._selector.register(descriptor, selectors.EVENT_READ, ready)
+    def add(self, descriptor: int, ready: Callable[[], object], *, writable: bool = False) -> None:
+        """Call ``ready`` from :meth:`wait` whenever ``descriptor`` can be read, or written."""
+        event = selectors.EVENT_WRITE if writable else selectors.EVENT_READ
+        self._selector.register(descriptor, event, ready)
+
+    def add_urgent(self, descriptor: int, ready: Callable[[], bool]) -> None:
+        """Call ``ready`` first of all; it returns whether it has let go anybody who waited."""
+        self.add(descriptor, ready)
+        self._urgent.register(descriptor, selectors.EVENT_READ, ready)
 
     def remove(self, descriptor: int) -> None:
         """Look at ``descriptor`` no more."""
         self._selector.unregister(descriptor)
+        if descriptor in self._urgent.get_map():
+            self._urgent.unregister(descriptor)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Handle what comes, for at most ``seconds``; return whether anything came.
 
         :raises Ended: when the keeper is to end
         """
+        ready, due = self._select(self._selector, seconds)
+        found = due and self._children()
+        urgent = self._urgent.get_map()
+        ready.sort(key=lambda key: key.fd not in urgent)
+        for key in ready:
+            # What was removed by an earlier one of this round is not to be called any more.
+            if self._selector.get_map().get(key.fd) is not key:
+                continue
+            if key.fd in urgent:
+                found |= key.data()
+                continue
+            self._pace.looked(found=found)
+            found = False
+            key.data()
+        self._pace.looked(found=found)
+        return bool(ready) or due
+
+    def serve(self, seconds: float = 0.0) -> None:
+        """Let go who waits, in the middle of something else; clients go on waiting.
+
+        :param seconds: for so long, or until somebody was let go
+        :raises Ended: when the keeper is to end
+        """
+        ready, due = self._select(self._urgent, seconds)
+        found = due and self._children()
+        for key in ready:
+            found |= key.data()
+        self._pace.looked(found=found)
+
+    def _select(
+        self, selector: selectors.BaseSelector, seconds: float | None
+    ) -> tuple[list[selectors.SelectorKey], bool]:
+        """Return what can be handled, and whether ``children`` is to be called all the same."""
         due = self._wake_after()
         limit = min(math.inf if seconds is None else seconds, due)
-        ready = self._selector.select(None if limit == math.inf else limit)
-        if due < math.inf:
-            self._children()
-        for key, _ in ready:
-            # What was removed by an earlier one of this round is not to be called any more.
-            if key.fd in self._selector.get_map():
-                key.data()
-        return bool(ready) or due < math.inf
+        ready = selector.select(0)
+        if not ready and limit > 0:
+            self._pace.looked(found=False)  # who comes from now on is seen at once
+            ready = selector.select(None if limit == math.inf else limit)
+            self._pace.looked(found=False)
+        return [key for key, _ in ready], due < math.inf
 
     def wait_until(
         self,
@@ -101,19 +146,20 @@ class Loop:
             self.wait(min(left, wake_after()))
         return True
 
-    def _on_signals(self) -> None:
+    def _on_signals(self) -> bool:
         numbers = b""
         with contextlib.suppress(BlockingIOError):
             numbers = os.read(self._wake_out, 4096)
-        if signal.SIGCHLD in numbers:
-            self._children()
-        if any(number in numbers for number in self._ending):
-            raise Ended
+        found = signal.SIGCHLD in numbers and self._children()
+        for number in self._ending:
+            if number in numbers:
+                raise Ended(f"it was told to end by {number.name}")
+        return found
 
 
 def _noted(*_: object) -> None:
     """Let a signal wake the loop and do nothing else."""
 
 
-def _on_owner_gone() -> None:
-    raise Ended
+def _on_owner_gone(owner: int) -> None:
+    raise Ended(f"its owner, process {owner}, has ended")

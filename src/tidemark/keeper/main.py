@@ -15,6 +15,7 @@ killed; but with the keeper's owner it ends. How it ended is in ``ending.json``.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,9 +24,11 @@ from typing import TYPE_CHECKING, Any
 from tidemark import proc
 from tidemark.errors import StorageError, TidemarkError
 from tidemark.files import write_json
+from tidemark.keeper.ending import note_end
 from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.keeper.live import Live
 from tidemark.keeper.loop import Ended
+from tidemark.keeper.mishaps import describe
 from tidemark.keeper.server import Server
 from tidemark.keeper.session import Session
 from tidemark.workload import Workload
@@ -33,16 +36,24 @@ from tidemark.workload import Workload
 if TYPE_CHECKING:
     from tidemark.keeper.checkpoint import Checkpoints
 
+log = logging.getLogger(__name__)
+
 SOCKET_NAME = "keeper.sock"
 CHECKPOINTS = "checkpoints"
 JOB = "job"
 ENDING_JSON = "ending.json"
 
+_SWITCH_SECONDS = 0.0005
+"""How long the thread that serves the workload waits at most for what is done beside."""
+
 
 def _run(
     workload: Workload, directory: Path, owner: int | None, mode: str, streams: tuple[int, ...]
 ) -> None:
-    """Keep ``workload``; the first line on stdout says whether it is ready."""
+    """Keep ``workload``; the first line on stdout says whether it is ready.
+
+    Why it ends is said before its socket closes, so that whoever sees that can tell why.
+    """
     spare = mode in {CHECKPOINTS, JOB}
     live = Live(workload, directory, owner, outlives=spare, streams=streams)
     session = Session(live)
@@ -50,35 +61,45 @@ def _run(
     server = Server(live, session, directory / SOCKET_NAME, checkpoints)
     try:
         session.begin()
-        server.listen()
         if checkpoints is not None:
             checkpoints.begin()
-        _announce(
-            {
-                "pid": os.getpid(),
-                "start_time": proc.start_time(os.getpid()),
-                "owner": owner,
-                "owner_start_time": proc.start_time(owner) if owner else None,
-                "node": os.uname().nodename,
-                "batch_job": os.environ.get("SLURM_JOB_ID"),
-                "socket": SOCKET_NAME,
-                "life": session.life,
-                "workload": workload.name,
-                "root": live.tree.root_pid,
-                "tracker": live.tracker,
-                "tracker_reason": live.tracker_reason,
-            }
-        )
+        server.listen()
+        _announce(_introduction(live, session, owner))
         server.serve()
-    except Ended:
+        note_end(directory, "it was asked to let the workload go")
+    except Ended as ended:
         if mode == JOB:
             spare = False
             if live.tree.root_ending is not None:
                 write_json(directory / ENDING_JSON, vars(live.tree.root_ending))
+        note_end(directory, str(ended))
+        raise
+    except BaseException as error:
+        if not isinstance(error, (TidemarkError, OSError)):
+            log.exception("the keeper failed")
+        note_end(directory, describe(error))
         raise
     finally:
         server.close()
         session.abandon(spare=spare)
+
+
+def _introduction(live: Live, session: Session, owner: int | None) -> dict[str, Any]:
+    """Return what is told of a keeper that is ready: the content of keeper.json."""
+    return {
+        "pid": os.getpid(),
+        "start_time": proc.start_time(os.getpid()),
+        "owner": owner,
+        "owner_start_time": proc.start_time(owner) if owner else None,
+        "node": os.uname().nodename,
+        "batch_job": os.environ.get("SLURM_JOB_ID"),
+        "socket": SOCKET_NAME,
+        "life": session.life,
+        "workload": live.workload.name,
+        "root": live.tree.root_pid,
+        "tracker": live.tracker,
+        "tracker_reason": live.tracker_reason,
+    }
 
 
 def _checkpoints(live: Live) -> Checkpoints:
@@ -88,16 +109,16 @@ def _checkpoints(live: Live) -> Checkpoints:
 
 
 def _announce(message: dict[str, Any]) -> None:
-    """Tell who started us, and let go of their pipe."""
+    """Tell who started us, and let go of their pipe; what is printed later goes to the log."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)
-    os.close(null)
+    os.dup2(2, 1)
 
 
 def main() -> int:
     """Run the keeper; return 0 also when it was told to end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     directory = Path(sys.argv[1])
     workload = Workload.from_json(sys.stdin.read())
     owner = os.environ.get(OWNER_VARIABLE)
@@ -106,15 +127,18 @@ def main() -> int:
     try:
         _run(workload, directory, int(owner) if owner else None, mode, streams)
     except TidemarkError as error:
-        _announce({"error": str(error), "exit_code": error.exit_code})
-        return error.exit_code
+        return _fail(error)
     except OSError as error:
-        failure = StorageError(f"the keeper cannot work in {directory}: {error}")
-        _announce({"error": str(failure), "exit_code": failure.exit_code})
-        return failure.exit_code
+        return _fail(StorageError(f"the keeper cannot work in {directory}: {error}"))
     except Ended:
         pass
     return 0
+
+
+def _fail(error: TidemarkError) -> int:
+    """Tell who started us, or the log where he has heard that all is well."""
+    _announce({"error": str(error), "exit_code": error.exit_code})
+    return error.exit_code
 
 
 if __name__ == "__main__":

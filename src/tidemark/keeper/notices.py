@@ -8,14 +8,18 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
+from tidemark.keeper.mishaps import describe
+
 if TYPE_CHECKING:
+    from tidemark.keeper.mishaps import Mishaps
     from tidemark.keeper.spaces import AddressSpace
 
 
 class Notices:
     """Waits for notices from address spaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, mishaps: Mishaps) -> None:
+        self._mishaps = mishaps
         self._poll = select.epoll()
         self._spaces: dict[int, AddressSpace] = {}
 
@@ -34,12 +38,24 @@ class Notices:
         if self._spaces.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
 
-    def attend(self) -> None:
-        """Hear all that there is, and so let go the threads that wait."""
+    def attend(self) -> bool:
+        """Hear all that there is, and so let go the threads that wait; whether there was any.
+
+        Where a space cannot be heard any more, nobody may wait for that: it is given up.
+        """
         if self._poll.closed:
-            return  # nothing is tracked any more
-        for descriptor, _ in self._poll.poll(0):
-            self._spaces[descriptor].hear()
+            return False  # nothing is tracked any more
+        found = self._poll.poll(0)
+        for descriptor, _ in found:
+            space = self._spaces.get(descriptor)
+            try:
+                if space is not None:
+                    space.hear()
+            except Exception as error:
+                self._mishaps.note("what was done to mappings was not told", error)
+                if space is not None:
+                    space.fail(describe(error))
+        return bool(found)
 
     def close(self) -> None:
         """Listen to nobody."""

@@ -15,23 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_BATCH = 250
+BATCH = 250
 """How many descriptors go at a time: SCM_MAX_FD of unix(7) is 253."""
 
-_HEAD = struct.Struct("<QI")  # bytes of JSON, number of descriptors
+HEAD = struct.Struct("<QI")  # bytes of JSON, number of descriptors
 _SANE_BYTES = 1 << 32
 
 
-def send(peer: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-    """Send ``message``, with copies of open ``descriptors``.
+def send(peer: socket.socket, message: dict[str, Any]) -> None:
+    """Send ``message``.
 
     :raises OSError: when the peer has gone
     """
     body = json.dumps(message).encode()
-    peer.sendall(_HEAD.pack(len(body), len(descriptors)))
-    for first in range(0, len(descriptors), _BATCH):
-        socket.send_fds(peer, [b"+"], list(descriptors[first : first + _BATCH]))
-    peer.sendall(body)
+    peer.sendall(HEAD.pack(len(body), 0) + body)
 
 
 def receive(peer: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -40,10 +37,10 @@ def receive(peer: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     :raises KeeperError: when it breaks off within a message, or says what is none
     :raises OSError: when the peer has gone
     """
-    first = peer.recv(_HEAD.size)
+    first = peer.recv(HEAD.size)
     if not first:
         return None
-    length, count = _HEAD.unpack(first + _receive_exactly(peer, _HEAD.size - len(first)))
+    length, count = HEAD.unpack(first + _receive_exactly(peer, HEAD.size - len(first)))
     descriptors = _receive_descriptors(peer, count)
     try:
         return _message(_receive_exactly(peer, length)), descriptors
@@ -69,9 +66,9 @@ def _receive_descriptors(peer: socket.socket, count: int) -> list[int]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     descriptors: list[int] = []
     while len(descriptors) < count:
-        byte, came, _, _ = socket.recv_fds(peer, 1, _BATCH)
+        byte, came, _, _ = socket.recv_fds(peer, 1, BATCH)
         descriptors += came
-        if not byte or len(came) != min(_BATCH, count - len(descriptors) + len(came)):
+        if not byte or len(came) != min(BATCH, count - len(descriptors) + len(came)):
             _close(descriptors)
             raise KeeperError(
                 f"{len(descriptors)} of {count} descriptors came from the keeper; "

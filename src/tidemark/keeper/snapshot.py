@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemark.keeper.leftout import left_out
 from tidemark.keeper.readers import Memories, Reading, read_for_dump
@@ -11,7 +13,7 @@ from tidemark.native.library import PAGE_SIZE
 from tidemark.native.pages import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tidemark.keeper.inplace import Compared
     from tidemark.keeper.region import Region
@@ -23,9 +25,31 @@ Runs = list[int]
 """A run list, flat: first page, count, first page, count, ..."""
 
 
-def flat(bitmap: Bitmap) -> Runs:
-    """Return the runs of a bitmap as one flat list."""
-    return [number for run in bitmap.runs() for number in run]
+_RUNS = 4096
+"""So many runs are listed within a millisecond."""
+
+
+def flat(bitmap: Bitmap, serve: Callable[[], object] = lambda: None) -> Runs:
+    """Return the runs of a bitmap as one flat list.
+
+    :param serve: called now and then
+    """
+    found: Runs = []
+    runs = bitmap.runs()
+    while some := list(islice(runs, _RUNS)):
+        found += chain.from_iterable(some)
+        serve()
+    return found
+
+
+class Beside(NamedTuple):
+    """How what takes its time is done while the workload runs.
+
+    ``aside`` does something beside, and ``serve`` is called in the middle of what cannot be.
+    """
+
+    aside: Callable[[Callable[[], Bitmap]], Bitmap] = lambda deed: deed()
+    serve: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -60,22 +84,23 @@ class Found:
             suspicions={reason: pages & data for reason, pages in region.suspicions.items()},
         )
 
-    def tell(self, compared: Compared | None) -> dict[str, Any]:
+    def tell(self, compared: Compared | None, serve: Callable[[], object]) -> dict[str, Any]:
         """Return it in the terms of ``ScannedRegion`` of tracking.proto, once it was examined."""
+        runs = partial(flat, serve=serve)
         return {
             "number": self.region.number,
             "kind": self.region.kind,
             "name": self.region.name,
             "pages": self.region.pages,
             "known": self.known,
-            "data": flat(self.data),
-            "zero": flat(self.region.zero),
-            "holes": flat(self.holes),
-            "born": flat(self.born),
-            "ended": flat(self.ended),
-            "same": flat(compared.same) if compared else [],
+            "data": runs(self.data),
+            "zero": runs(self.region.zero),
+            "holes": runs(self.holes),
+            "born": runs(self.born),
+            "ended": runs(self.ended),
+            "same": runs(compared.same) if compared else [],
             "suspicions": {
-                reason: flat(self.suspicions[reason]) for reason in sorted(self.suspicions)
+                reason: runs(self.suspicions[reason]) for reason in sorted(self.suspicions)
             },
         }
 
@@ -111,13 +136,18 @@ class Snapshot:
         }
 
     def examine(
-        self, sources: Mapping[int, Source], compared: Mapping[int, Compared] | None = None
+        self,
+        sources: Mapping[int, Source],
+        compared: Mapping[int, Compared] | None = None,
+        beside: Beside | None = None,
     ) -> dict[str, Any]:
         """Look for zero pages; return what was scanned, in the terms of ``Scan`` of tracking.proto.
 
         :param sources: by region, what gives the content of the pages that moved
         :param compared: by region, what is known to be as in the parent; that is not read
+        :param beside: how it is done where the workload runs
         """
+        aside, serve = beside or Beside()
         compared = compared or {}
         for found in self.found:
             number, moved = found.region.number, found.moved
@@ -125,16 +155,19 @@ class Snapshot:
                 same, zero = compared[number].same, compared[number].zero
                 found.region.examine(same, sources[number], zero)
                 moved = moved - same
-            found.region.examine(moved, sources[number])
+            zero = aside(partial(sources[number].zero, moved))
+            found.region.examine(moved, sources[number], zero)
         return {
             "page_size": PAGE_SIZE,
             "tracker": self._tracking.tracker,
-            "regions": [found.tell(compared.get(found.region.number)) for found in self.found],
+            "regions": [
+                found.tell(compared.get(found.region.number), serve) for found in self.found
+            ],
             "mappings": [
                 _place(scan)
                 | {
-                    "written": flat(scan.written & scan.view.region.data),
-                    "present": flat(scan.present) if scan.present else [],
+                    "written": flat(scan.written & scan.view.region.data, serve),
+                    "present": flat(scan.present, serve) if scan.present else [],
                 }
                 for scan in self._in_order()
             ],

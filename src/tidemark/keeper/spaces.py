@@ -7,16 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
+from tidemark.keeper.mishaps import describe
 from tidemark.keeper.views import common, difference
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import (
     PAGE_SIZE,
-    ChangedError,
     ForbiddenError,
     LackingError,
     NativeError,
     ProcessGoneError,
-    TracedError,
 )
 from tidemark.native.space import Deed, Notice, Scan, Space, open_all, scan_all
 
@@ -45,7 +44,8 @@ _NO_THREAD = ("no thread stands", 0, 0, 0, 0)
 class Reading:
     """What the tracker tells of the parts of a mapping.
 
-    ``changed``: those that are not under the tracker now; ``gone``: their memory is taken down.
+    ``changed``: those that are not under the tracker now; ``gone``: their memory is taken down;
+    ``failure``: why nothing was told.
     """
 
     space: Space
@@ -54,16 +54,18 @@ class Reading:
     unsure: Bitmap
     changed: list[View] = field(default_factory=list)
     gone: bool = False
+    failure: NativeError | None = None
 
     def scan(self) -> Scan:
         """Return the scan that fills this."""
         views = [(part.start, part.end, part.page) for part in self.parts]
         return Scan(self.space, views, self.written, self.unsure)
 
-    def told(self, changed: list[bool] | None) -> Reading:
+    def told(self, changed: list[bool] | NativeError) -> Reading:
         """Return it as the scan has answered."""
-        if changed is None:
-            return replace(self, gone=True)
+        if isinstance(changed, NativeError):
+            gone = isinstance(changed, ProcessGoneError)
+            return replace(self, gone=True, failure=None if gone else changed)
         if not any(changed):
             return self
         return replace(self, changed=list(itertools.compress(self.parts, changed)))
@@ -147,14 +149,33 @@ class AddressSpace:
         self.left_alone = True
         self.failure = LackingError(why, 0, 0, 0, 0)
 
+    @property
+    def untracked(self) -> str:
+        """Why the tracker sees nothing of it; empty where it does, or there is nothing to see."""
+        blind = self.tracker != suspicion.CONTENT and self.views and self.space is None
+        return self.reason if blind else ""
+
+    def fail(self, why: str) -> None:
+        """Suspect all that may have been written: it cannot be tracked until it is armed again."""
+        reason = f"{suspicion.UNTRACKED}: {why}"
+        for view in self.views:
+            view.region.suspect_all(reason)
+        views = self.views
+        self.close()
+        self.views, self.reason, self.failure = views, reason, LackingError(why, 0, 0, 0, 0)
+
     def opened(self, found: Space | NativeError) -> None:
         """Learn that it was opened, or why that failed."""
         if isinstance(found, NativeError):
             self.failure = found
             return
         self.space = found
-        self.notices.add(found.fileno(), self)
         self.watched = []
+        try:
+            self.notices.add(found.fileno(), self)
+        except OSError as error:  # nobody would hear a thread that waits
+            self.close()
+            self.failure = LackingError(f"listen to what it tells: {describe(error)}", 0, 0, 0, 0)
 
     def arm(self, views: list[View]) -> int:
         """Watch ``views`` from now on; return how many pages were armed anew.
@@ -169,9 +190,9 @@ class AddressSpace:
         except ProcessGoneError:
             self.close()
             raise
-        except (LackingError, ForbiddenError, TracedError, ChangedError) as error:
+        except (NativeError, OSError) as error:
             self.close()
-            self.views, self.reason = views, f"{suspicion.UNTRACKED}: {error}"
+            self.views, self.reason = views, f"{suspicion.UNTRACKED}: {describe(error)}"
             return 0
 
     def _arm(self) -> int:
@@ -256,6 +277,9 @@ class AddressSpace:
         if any(reading.gone for reading in readings):
             self.give_up(suspicion.VANISHED)
         self.watched = [part for r in readings if not r.gone for part in r.kept()]
+        failures = [reading.failure for reading in readings if reading.failure is not None]
+        if failures:
+            self.fail(describe(failures[0]))
 
     def arm_again(self, readings: list[Reading]) -> list[Reading]:
         """Forget what was read, where the tracker has not forgotten it in the same breath."""

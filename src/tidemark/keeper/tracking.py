@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidemark import proc
 from tidemark.keeper import suspicion
@@ -41,8 +41,9 @@ from tidemark.native.process import changes_mappings, holds_locks, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
+    from tidemark.keeper.mishaps import Mishaps
     from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
     from tidemark.native.maps import RawMapping
@@ -75,10 +76,13 @@ class ScannedView:
 class Tracking:
     """What the keeper knows of a workload's memory; the observer of its tree.
 
+    ``aside`` does what only reads /proc, and returns its result.
+
     :param tracker: ``uffd-wp``, ``soft-dirty`` or ``content``
+    :param mishaps: what goes wrong, and ends nothing
     """
 
-    def __init__(self, tracker: str) -> None:
+    def __init__(self, tracker: str, mishaps: Mishaps) -> None:
         self.tracker = tracker
         self.regions: dict[Identity, Region] = {}
         self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
@@ -89,7 +93,7 @@ class Tracking:
         self._voucher = Voucher() if tracker != suspicion.CONTENT else None
         self._pressure = Pressure()
         self._pins = Count()
-        self.notices = Notices()
+        self.notices = Notices(mishaps)
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
         self._called = False  # from outside, since the epoch began
@@ -97,6 +101,7 @@ class Tracking:
         self._listed: dict[int, list[RawMapping]] = {}  # by pid, as it was looked at last
         self._armed: dict[str, int] = {}
         self._active = False
+        self.aside: Callable[[Callable[[], Any]], Any] = lambda deed: deed()
 
     def close(self) -> None:
         """Stop tracking everything, for good: processes that are born later are left alone."""
@@ -333,7 +338,8 @@ class Tracking:
         asked before the workload stands and after it: only a call that takes less time than that,
         and begins and ends in it, is not found.
         """
-        self._called = self._called or called_from_outside(tree.processes.values())
+        processes = list(tree.processes.values())
+        self._called = self._called or self.aside(lambda: called_from_outside(processes))
 
     def thawed(self, tree: Tree) -> None:
         """Learn that the workload runs: suspect what calls that are under way may write."""
@@ -366,7 +372,11 @@ class Tracking:
             region.forget()
 
     def _find_outside(self, tree: Tree) -> dict[Identity, str]:
-        return outside_writers(tree.processes, self._identifier, self.in_order())
+        regions = self.in_order()
+        found: dict[Identity, str] = self.aside(
+            lambda: outside_writers(tree.processes, self._identifier, regions)
+        )
+        return found
 
     def _scan_all(self, tree: Tree, views: Views, *, present: bool) -> list[ScannedView]:
         """Scan each address space once, as many at a time as there are processors."""
@@ -551,9 +561,33 @@ class Tracking:
             )
             space.leave_alone("it guards memory of its own (MADV_GUARD_INSTALL)")
 
-    def attend(self) -> None:
-        """Hear what the tracker has to tell."""
-        self.notices.attend()
+    def attend(self) -> bool:
+        """Hear what the tracker has to tell; return whether there was anything."""
+        return self.notices.attend()
+
+    def distrust(self, process: Process, why: str) -> None:
+        """Suspect all that a process may have written unseen, and look at it anew when it stands.
+
+        What it writes until then shows as written through mappings that were not there before.
+        """
+        for region in self.regions.values():
+            region.suspect_all(f"{suspicion.UNTRACKED}: {why}")
+        space = self._spaces.pop(process.pid, None)
+        self._identified.pop(process.pid, None)
+        if space is None:
+            return
+        space.users.discard(process.pid)
+        if not space.users:
+            space.close()
+
+    def untracked(self, tree: Tree) -> list[tuple[Process, str]]:
+        """Return the processes that are not under the tracker though they share memory, and why."""
+        found = []
+        for process in tree.in_order():
+            space = self._spaces.get(process.pid)
+            if space is not None and space.untracked:
+                found.append((process, space.untracked))
+        return found
 
     def ended(self, process: Process) -> None:
         """Mark what a process may have written that could not be scanned before its end."""

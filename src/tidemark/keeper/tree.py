@@ -25,13 +25,19 @@ from tidemark.keeper.freezing import FREEZE_SECONDS, LEAVE_SECONDS, Budget, wait
 from tidemark.keeper.leaving import Lasts
 from tidemark.keeper.unfollowed import Unfollowed, waits_for_vfork
 from tidemark.native import tracee
-from tidemark.native.library import ForbiddenError, ProcessGoneError, TracedError
+from tidemark.native.library import (
+    ForbiddenError,
+    NativeError,
+    ProcessGoneError,
+    TracedError,
+)
 from tidemark.native.tracee import Event, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tidemark.keeper.births import Births
+    from tidemark.keeper.pace import Pace
 
 
 _MOST_CALLERS = 16
@@ -147,8 +153,11 @@ class Observer(Protocol):
     def guards(self, process: Process) -> None:
         """Let a process guard memory of its own, which it cannot while that is under a tracker."""
 
-    def attend(self) -> None:
-        """Let go of threads that wait for the observer and cannot stop before."""
+    def attend(self) -> bool:
+        """Let go of threads that wait for the observer and cannot stop before, if there are any."""
+
+    def missed(self, what: str, error: BaseException) -> None:
+        """Learn that an event could not be handled."""
 
 
 class Tree:
@@ -158,6 +167,7 @@ class Tree:
         we started, and for no other
     :param other_ended: called with pid and ending of a child that is not of the tree
     :param births: what the kernel reports of births
+    :param pace: learns when all who waited have been let go, and when the workload stands
     """
 
     def __init__(
@@ -167,12 +177,14 @@ class Tree:
         kill_with_tracer: bool,
         other_ended: Callable[[int, Ending], None],
         births: Births,
+        pace: Pace,
     ) -> None:
         self.processes: dict[int, Process] = {}
         self.counts = Counts()
         self.root_pid = 0
         self.root_ending: Ending | None = None
-        self.frozen = False
+        self._pace = pace
+        self._frozen = False
         self._observer = observer
         self._options = tracee.options(kill_with_tracer=kill_with_tracer)
         self._other_ended = other_ended
@@ -186,6 +198,16 @@ class Tree:
         self._expected: dict[int, Thread | None] = {}  # not seen yet; who announced it waits
         self._early: set[int] = set()  # seen, not announced yet
         self._next_number = 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all threads stand, or are about to."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+        self._pace.stands(frozen=frozen)
 
     # Taking processes in
 
@@ -274,16 +296,25 @@ class Tree:
         :raises AttachError: when a thread does not stop; then the tree runs on
         """
         self._births.hear()
+        self.serve()
         self.interrupt_all()
         self.settle()
         self._unfollowed.take_in_all()
+
+    def serve(self) -> bool:
+        """Let go who waits for us; return whether there was anybody."""
+        found = self.pump()
+        found |= self._observer.attend()
+        self._pace.looked(found=found)
+        return found
 
     def interrupt_all(self) -> None:
         """Ask every thread that runs to stop.
 
         Who has stopped is seen to at once: if we died before, its system call might have failed.
         """
-        self.frozen = True
+        if not self.frozen:
+            self.frozen = True
         for thread in list(self.threads.values()):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
@@ -308,10 +339,6 @@ class Tree:
         except AttachError:
             self.thaw()
             raise
-
-    def attend(self) -> None:
-        """Let go of threads that wait for the observer and cannot stop before."""
-        self._observer.attend()
 
     def look_at_stuck(self) -> None:
         """Find out why threads do not stop of which ptrace has not told what they do."""
@@ -348,14 +375,19 @@ class Tree:
         self.let_run_but_late()
         self.budget = Budget()
         self.counts = Counts()
+        self._pace.looked(found=False)
 
     def _let_run(self, thread: Thread) -> None:
         thread.state = State.RUNNING
-        with contextlib.suppress(ProcessGoneError):
+        try:
             if thread.group_stop:
                 tracee.listen(thread.tid)
             else:
                 tracee.resume(thread.tid)
+        except ProcessGoneError:
+            pass
+        except NativeError as error:  # the others are to run all the same
+            self._observer.missed(f"thread {thread.tid} was not let run", error)
 
     def stop_briefly(self, threads: Iterable[Thread], seconds: float) -> bool:
         """Have each of some threads stand for a moment, but not all at a time; the tree runs.
@@ -372,8 +404,7 @@ class Tree:
         deadline = time.monotonic() + seconds
         pause = 0.0
         while any(self._is_awaited(thread, stops) for thread, stops in awaited.items()):
-            if not self.pump():
-                self._observer.attend()
+            if not self.serve():
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(pause)
@@ -394,10 +425,11 @@ class Tree:
                 self.settle(LEAVE_SECONDS)  # what our interrupts have ended is to be made again
         self.pump()
         for thread in self.threads.values():
-            with contextlib.suppress(ProcessGoneError):
+            with contextlib.suppress(NativeError):
                 tracee.detach(thread.tid)
         self.processes.clear()
         self.threads.clear()
+        self.frozen = False
 
     # Following
 
@@ -406,8 +438,27 @@ class Tree:
         found = False
         while event := tracee.wait(mend=not self._group_stopped):
             found = True
-            self._handle(event)
+            try:
+                self._handle(event)
+            except Exception as error:
+                self._miss(event, error)
         return self._let_lasts_go() or found
+
+    def _miss(self, event: Event, error: Exception) -> None:
+        """Let a thread run on of which an event could not be handled.
+
+        Where it is not known, it is let go: the next freeze finds it, and takes it in anew.
+        """
+        what = f"thread {event.tid}: {event.kind.name.lower()} was not handled"
+        self._observer.missed(what, error)
+        thread = self.threads.get(event.tid)
+        if event.kind is EventKind.ENDED or (thread and thread.state is State.STOPPED):
+            return
+        with contextlib.suppress(NativeError):
+            if thread is None:
+                tracee.detach(event.tid)
+            else:
+                self._resume(thread, event.signal if event.kind is EventKind.SIGNAL else 0)
 
     def wake_after(self) -> float:
         """Return after how many seconds :meth:`pump` is to be called though nothing is heard."""
@@ -559,7 +610,8 @@ class Tree:
             found = True
             thread, wait = done
             for tid in wait.unseen:
-                self._seize_unseen(thread.process, tid)
+                with contextlib.suppress(NativeError):  # it is looked for again at the next freeze
+                    self._seize_unseen(thread.process, tid)
             if thread.process.living() == [thread]:
                 self._observer.exiting(thread.process, alone=wait.alone)
             self._let_leave(thread)

@@ -65,14 +65,13 @@ class Scan:
     unsure: Bitmap
 
 
-def scan_all(scans: Sequence[Scan], *, rearm: bool) -> list[list[bool] | None]:
+def scan_all(scans: Sequence[Scan], *, rearm: bool) -> list[list[bool] | NativeError]:
     """Do scans, as many at a time as there are processors.
 
-    Returns, for each, of which of its views a part is not covered any more; None where the memory
-    is gone, and then nothing is sure.
+    Returns, for each, of which of its views a part is not covered any more; or why it could not be
+    done, and then nothing is sure: ProcessGoneError where the memory is gone.
 
     :param rearm: forget each write as it is reported, where the tracker can (uffd-wp)
-    :raises NativeError: when one cannot be done, after all have been
     """
     raw = ffi.new("struct tm_scan[]", len(scans))
     kept = []  # alive until the call has ended
@@ -89,11 +88,8 @@ def scan_all(scans: Sequence[Scan], *, rearm: bool) -> list[list[bool] | None]:
     return [_changed(each, changed) for each, (_, changed) in zip(raw, kept, strict=True)]
 
 
-def _changed(scan: Any, changed: Any) -> list[bool] | None:
-    if scan.code == lib.TM_GONE:
-        return None
-    check(scan.code, scan.error)
-    return list(changed)
+def _changed(scan: Any, changed: Any) -> list[bool] | NativeError:
+    return list(changed) if scan.code == lib.TM_OK else error_from(scan.error)
 
 
 class Space:

@@ -21,7 +21,7 @@ from tidemark.unsaved import Unsaved, list_of
 from tidemark.workload import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tidemark.image.manifest import Manifest
@@ -88,6 +88,7 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
     spares: Spares | None = None,
     mode: int = PRIVATE,
     becomes: Path | None = None,
+    was_read: Callable[[], object] = lambda: None,
 ) -> Written:
     """Write the image of what a keeper found, on top of ``chain``.
 
@@ -96,6 +97,7 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
     :param spares: files to write content over, in the place of new ones
     :param mode: the permissions of its files
     :param becomes: the name that the caller will give to ``target``
+    :param was_read: called when all content was read; where it raises, there is no image
     :raises ImageError: when the parent is damaged
     :raises StorageError: when the image cannot be written
     :raises VerifyError: when the audit finds a page that changed unseen
@@ -117,6 +119,7 @@ def write_dump(  # noqa: PLR0913 - all of it goes into the image
         unsaved=unsaved,
         mode=mode,
         becomes=becomes,
+        was_read=was_read,
     )
     return Written(manifest, {dump.number: dump.present | dump.in_parent for dump in dumps})
 
