@@ -10,7 +10,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from tidemark.checkpoint.keepers import KEEPER_JSON, connect
 from tidemark.checkpoint.series import Series
@@ -130,7 +130,7 @@ def kept(
     os.environ[OWNER_VARIABLE] = str(os.getpid())
     try:
         with target(*words) as program:
-            found: dict[str, Any] = launch(
+            found = launch(
                 workload(program.process.pid, tracker).to_json(), directory / "keeper", CHECKPOINTS
             )
             write_json(directory / "keeper" / KEEPER_JSON, found)

@@ -21,7 +21,7 @@ from tidemark.directories import (
 from tidemark.errors import StorageError, TidemarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 SCHEMA = 1
@@ -148,13 +148,13 @@ def _take_over(descriptor: int, directory: int, path: Path) -> None:
     set_mode(descriptor, PRIVATE)
 
 
-def dump_json(value: dict[str, Any]) -> bytes:
+def dump_json(value: Mapping[str, object]) -> bytes:
     """Return ``value`` as this project's JSON: sorted keys, a schema version, one final newline."""
     return json.dumps({"schema": SCHEMA, **value}, sort_keys=True, indent=1).encode() + b"\n"
 
 
 def write_json(
-    path: Path, value: dict[str, Any], mode: int = PRIVATE, *, sync_name: bool = True
+    path: Path, value: Mapping[str, object], mode: int = PRIVATE, *, sync_name: bool = True
 ) -> None:
     """Write ``value`` to ``path`` as JSON with a schema version, as :func:`write_bytes` does."""
     write_bytes(path, dump_json(value), mode, sync_name=sync_name)

@@ -176,7 +176,7 @@ class Stage:
 
     def _launch(self, workload: str) -> dict[str, Any]:
         if not self.user:
-            return launch(workload, self.directory, *self.words)
+            return dict(launch(workload, self.directory, *self.words))
         command = [*self.user, self._python, "-c", _LAUNCH, str(self.directory), *self.words]
         done = subprocess.run(
             command, input=workload, stdout=subprocess.PIPE, text=True, check=True

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tidemark.directories import PRIVATE, directory_mode, make_directory
 from tidemark.errors import KeeperError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tidemark.keeper.record import KeeperRecord
+
 OWNER_VARIABLE = "TIDEMARK_OWNER_PID"
 
 
@@ -30,7 +32,7 @@ def launch(
     *words: str,
     owner: int | None = None,
     streams: Sequence[int] = (),
-) -> dict[str, Any]:
+) -> KeeperRecord:
     """Start a keeper that works in ``directory``; return what it says when it is ready.
 
     It is detached: in a session of its own, with no terminal. It ends with its owner, or else with
@@ -80,7 +82,7 @@ def launch(
         raise error_of(answer)
     # It is to outlive us: nobody waits for it.
     keeper.returncode = 0
-    return answer
+    return cast("KeeperRecord", answer)
 
 
 def _command(workload_json: str, directory: Path, words: list[str]) -> list[str]:
