@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidemark.keeper import suspicion
-from tidemark.keeper.mishaps import describe
+from tidemark.keeper.mishaps import reason_of
 from tidemark.native.library import ProcessGoneError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Careful:
     def missed(self, what: str, error: BaseException) -> None:
         """Learn that an event of the tree could not be handled."""
         self._mishaps.note(what, error)
-        self._tracking.unfollowed(f"{suspicion.UNTRACKED}: {describe(error)}")
+        self._tracking.unfollowed(reason_of(error))
 
     def _hand_on(self, deed: Callable[[], object], process: Process, what: str) -> None:
         try:
@@ -89,4 +88,4 @@ class Careful:
 
     def _distrust(self, process: Process, what: str, error: BaseException) -> None:
         self._mishaps.note(f"process {process.pid} ({process.command}) {what}", error)
-        self._tracking.distrust(process, describe(error))
+        self._tracking.distrust(process, reason_of(error))

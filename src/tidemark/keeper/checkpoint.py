@@ -17,7 +17,7 @@ from tidemark.keeper.early import Early
 from tidemark.keeper.inplace import Compared, InPlace
 from tidemark.keeper.quantum import describe_ending
 from tidemark.keeper.snapshot import Beside, Snapshot, flat
-from tidemark.keeper.writer import Writers
+from tidemark.keeper.writer import SHARE, Writers
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Layer, Source
@@ -186,12 +186,12 @@ class Checkpoints:
             self._in_place.end()
 
     def _compare(self, snapshot: Snapshot, *, full: bool) -> dict[int, Compared]:
-        sources = snapshot.sources()
-        return {
-            number: self._in_place.compare(found, sources[number], full=full)
-            for found in snapshot.found
-            if (number := found.region.number)
-        }
+        sources, compared = snapshot.sources(), {}
+        for found in snapshot.found:
+            self._check_time()
+            number = found.region.number
+            compared[number] = self._in_place.compare(found, sources[number], full=full)
+        return compared
 
     def _note_unsaved(self, snapshot: Snapshot) -> None:
         """Remember what is told now, and what was told before of regions that still are there."""
@@ -206,10 +206,22 @@ class Checkpoints:
 
         What the scan has told is forgotten by the kernel, and not known to anybody.
         """
+        self._held = None
         for region in self._live.tracking.in_order():
             region.suspect_all(suspicion.UNSAVED)
         if self._live.tree.frozen:
             self._thaw()
+
+    def _check_time(self) -> None:
+        """Check that the workload does not stand for longer than it may.
+
+        :raises KeeperError: when it does; the workload is let run then
+        """
+        if time.monotonic() - self._stood_since > SHARE * self._live.hold:
+            raise KeeperError(
+                f"the workload may stand for {self._live.hold:g} s at most, which is too short to "
+                "find out what has changed in it; raise --hold of `tidemark keep`"
+            )
 
     def _hold(self, snapshot: Snapshot, compared: dict[int, Compared]) -> Answer:
         self._live.tracking.note_calls(self._live.tree)
@@ -267,6 +279,7 @@ class Checkpoints:
             }
         layers = {}
         for number, source in sources.items():
+            self._check_time()
             offset = self._copies.take(source, late[number])
             layers[number] = [*self._early.layers.get(number, ()), Layer(late[number], offset)]
         return layers
@@ -363,9 +376,10 @@ class Checkpoints:
         held, self._held = self._held, None
         try:
             self._live.tracking.clear(self._live.tree)
-        finally:
-            stood = self._thaw()
-            held.close()
+        except Exception as error:  # it is to run all the same
+            self._live.observer.missed("the next checkpoint was not prepared", error)
+        stood = self._thaw()
+        held.close()
         self._live.aside(self._copies.end)
         return {"frozen_seconds": stood}
 

@@ -9,7 +9,9 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tidemark.errors import TidemarkError
+from tidemark.errors import TidemarkError, UnsupportedError
+from tidemark.keeper.suspicion import UNTRACKED
+from tidemark.native.library import NativeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,3 +66,17 @@ def describe(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "the keeper has no memory left"
     return f"{type(error).__name__}: {error}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason for which pages are suspect where something could not be tracked.
+
+    It names no process, as it stands in files that are to be the same in each run.
+    """
+    if isinstance(error, NativeError) and error.pid:
+        return f"{UNTRACKED}: {str(error).removeprefix(f'process {error.pid}: ')}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{UNTRACKED}: {error.strerror}"
+    if isinstance(error, UnsupportedError):
+        return f"{UNTRACKED}: memory of a kind that is not supported"
+    return f"{UNTRACKED}: {describe(error)}"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
-from tidemark.keeper.mishaps import describe
-
 if TYPE_CHECKING:
     from tidemark.keeper.mishaps import Mishaps
     from tidemark.keeper.spaces import AddressSpace
@@ -54,7 +52,7 @@ class Notices:
             except Exception as error:
                 self._mishaps.note("what was done to mappings was not told", error)
                 if space is not None:
-                    space.fail(describe(error))
+                    space.fail(error)
         return bool(found)
 
     def close(self) -> None:

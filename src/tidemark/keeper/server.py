@@ -161,7 +161,11 @@ class Server:
             log.warning("a request failed: %s", error, exc_info=None if foreseen else error)
             said = f"the keeper failed in a request: {describe(error)}; keeper.log tells more"
             answer = {"error": said, "exit_code": KeeperError.exit_code}
-        self._send(peer, answer, descriptors)
+        try:
+            self._send(peer, answer, descriptors)
+        except Exception:  # he learns that nothing comes
+            log.exception("an answer failed")
+            self._on_gone(peer)
 
     def _send(self, peer: Peer, answer: dict[str, Any], descriptors: list[int]) -> None:
         body = []

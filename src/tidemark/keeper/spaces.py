@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tidemark.keeper import suspicion
-from tidemark.keeper.mishaps import describe
+from tidemark.keeper.mishaps import describe, reason_of
 from tidemark.keeper.views import common, difference
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import (
@@ -155,14 +155,15 @@ class AddressSpace:
         blind = self.tracker != suspicion.CONTENT and self.views and self.space is None
         return self.reason if blind else ""
 
-    def fail(self, why: str) -> None:
+    def fail(self, error: Exception) -> None:
         """Suspect all that may have been written: it cannot be tracked until it is armed again."""
-        reason = f"{suspicion.UNTRACKED}: {why}"
+        reason = reason_of(error)
         for view in self.views:
             view.region.suspect_all(reason)
         views = self.views
         self.close()
-        self.views, self.reason, self.failure = views, reason, LackingError(why, 0, 0, 0, 0)
+        self.views, self.reason = views, reason
+        self.failure = LackingError(reason.removeprefix(f"{suspicion.UNTRACKED}: "), 0, 0, 0, 0)
 
     def opened(self, found: Space | NativeError) -> None:
         """Learn that it was opened, or why that failed."""
@@ -192,7 +193,7 @@ class AddressSpace:
             raise
         except (NativeError, OSError) as error:
             self.close()
-            self.views, self.reason = views, f"{suspicion.UNTRACKED}: {describe(error)}"
+            self.views, self.reason = views, reason_of(error)
             return 0
 
     def _arm(self) -> int:
@@ -279,7 +280,7 @@ class AddressSpace:
         self.watched = [part for r in readings if not r.gone for part in r.kept()]
         failures = [reading.failure for reading in readings if reading.failure is not None]
         if failures:
-            self.fail(describe(failures[0]))
+            self.fail(failures[0])
 
     def arm_again(self, readings: list[Reading]) -> list[Reading]:
         """Forget what was read, where the tracker has not forgotten it in the same breath."""

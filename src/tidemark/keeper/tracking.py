@@ -565,13 +565,13 @@ class Tracking:
         """Hear what the tracker has to tell; return whether there was anything."""
         return self.notices.attend()
 
-    def distrust(self, process: Process, why: str) -> None:
+    def distrust(self, process: Process, reason: str) -> None:
         """Suspect all that a process may have written unseen, and look at it anew when it stands.
 
         What it writes until then shows as written through mappings that were not there before.
         """
         for region in self.regions.values():
-            region.suspect_all(f"{suspicion.UNTRACKED}: {why}")
+            region.suspect_all(reason)
         space = self._spaces.pop(process.pid, None)
         self._identified.pop(process.pid, None)
         if space is None:

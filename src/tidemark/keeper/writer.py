@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from tidemark.errors import KeeperError
 
-_SHARE = 0.9
-"""So much of the time for which a workload may stand passes before a client is given up."""
+SHARE = 0.9
+"""So much of the time for which a workload may stand passes before we let it run ourselves."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Writers:
 
     def left(self) -> float:
         """Return for how many seconds more the workload may stand for the client."""
-        return max(0.0, self._held_since + _SHARE * self.limit - time.monotonic())
+        return max(0.0, self._held_since + SHARE * self.limit - time.monotonic())
 
     def is_silent(self) -> bool:
         """Return whether the client who writes has not said anything for too long."""
