@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tidemark.keeper.births import Births
 from tidemark.keeper.loop import Loop
 from tidemark.keeper.quantum import Command, StepSocket
-from tidemark.keeper.trackers import choose_tracker
+from tidemark.keeper.trackers import AUTO, choose_tracker
 from tidemark.keeper.tracking import Tracking
 from tidemark.keeper.tree import Ending, Tree
 
@@ -53,7 +53,7 @@ class Live:
         self.started = workload.run is not None
         self.env = {**os.environ, **workload.env}
         self.limits = _lift_file_limit()
-        self.tracking = Tracking(self.tracker)
+        self.tracking = Tracking(self.tracker, yields=workload.tracker == AUTO)
         self.births = Births()
         if self.births.lacking:
             log.warning(

@@ -29,6 +29,7 @@ from tidemark.keeper.objects import Identity, Mapping, open_object
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
+from tidemark.keeper.rivals import Rivals
 from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace, open_spaces, peek_all, read_all
 from tidemark.keeper.views import View
 from tidemark.keeper.vouching import Voucher
@@ -40,7 +41,7 @@ from tidemark.native.process import changes_mappings, holds_locks, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from tidemark.keeper.spaces import Reading
     from tidemark.keeper.tree import Process, Thread, Tree
@@ -77,7 +78,7 @@ class Tracking:
     :param tracker: ``uffd-wp``, ``soft-dirty`` or ``content``
     """
 
-    def __init__(self, tracker: str) -> None:
+    def __init__(self, tracker: str, *, yields: bool = False) -> None:
         self.tracker = tracker
         self.regions: dict[Identity, Region] = {}
         self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
@@ -88,6 +89,7 @@ class Tracking:
         self._voucher = Voucher() if tracker != suspicion.CONTENT else None
         self._pressure = Pressure()
         self.notices = Notices()
+        self._rivals = Rivals(looks=yields and tracker == ATOMIC)
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
         self._called = False  # from outside, since the epoch began
@@ -107,6 +109,7 @@ class Tracking:
         if self._voucher is not None:
             self._voucher.close()
         for region in self.regions.values():
+            self._witness.leave(region)
             region.close()
         self.regions.clear()
 
@@ -203,7 +206,9 @@ class Tracking:
         views = {process.pid: self._views(process) for process in tree.in_order()}
         for identity, region in list(self.regions.items()):
             if not region.mapped:
-                self.regions.pop(identity).close()
+                gone = self.regions.pop(identity)
+                self._witness.leave(gone)
+                gone.close()
         return views
 
     def _space_of(self, process: Process) -> AddressSpace:
@@ -293,6 +298,11 @@ class Tracking:
         """In words, whether the kernel testifies to what is done to regions."""
         return self._voucher.state if self._voucher is not None else "not asked"
 
+    def look_at_programs(self, pids: Iterable[int]) -> None:
+        """Find out, while they run, which processes are not to be put under the tracker."""
+        for pid in pids:
+            self._rivals.why_alone(pid)
+
     def look_outside(self, tree: Tree) -> None:
         """Find out, at the end of an epoch while the workload still runs, who else may write.
 
@@ -300,6 +310,7 @@ class Tracking:
         then is this done again when the workload runs. Who had it open for writing, or mapped, when
         it stood, and has it no more by then, has let it go, which the witness tells, too.
         """
+        self.look_at_programs(list(tree.processes))
         self._seen_outside = self._find_outside(tree)
         self.note_calls(tree)
 
@@ -420,6 +431,8 @@ class Tracking:
             for space, views in shown.items():
                 space.views = views
             return 0
+        for space in shown:
+            self._yield_to_rivals(space)
         threads = [
             tree.stopped_threads(space.users) if views or self._has_unknown(space) else []
             for space, views in shown.items()
@@ -434,6 +447,11 @@ class Tracking:
                 for thread in own[:1]:
                     tree.thread_left(thread)
         return armed
+
+    def _yield_to_rivals(self, space: AddressSpace) -> None:
+        whys = [why for pid in space.users if (why := self._rivals.why_alone(pid)) is not None]
+        if whys and not space.left_alone:
+            space.leave_alone(whys[0])
 
     def _has_unknown(self, space: AddressSpace) -> bool:
         """Return whether the tracker is to be asked, at the next look, what a mapping shows."""
@@ -475,6 +493,8 @@ class Tracking:
             space.users.add(process.pid)
             return
         space = self._space_of(process)
+        if parent is not None and parent.pid in self._spaces:
+            space.follow(self._spaces[parent.pid])
         if self._active:
             views = [view for _, view in self._views(process)]
             if self.tracker == suspicion.CONTENT:
@@ -533,6 +553,7 @@ class Tracking:
     def executed(self, process: Process) -> None:
         """Mark what a process may have written before it gave up its memory."""
         self._leave(process, suspicion.EXEC)
+        self._rivals.forget(process.pid)
         self._space_of(process)
 
     def guards(self, process: Process) -> None:
@@ -553,6 +574,7 @@ class Tracking:
     def ended(self, process: Process) -> None:
         """Mark what a process may have written that could not be scanned before its end."""
         self._leave(process, suspicion.VANISHED)
+        self._rivals.forget(process.pid)
 
     def _leave(self, process: Process, reason: str) -> None:
         space = self._space_of(process)
