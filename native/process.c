@@ -23,12 +23,18 @@ int tm_process_die_with_parent(int signal, struct tm_error *error)
 	return TM_OK;
 }
 
-int tm_file_forget_access(int fd, struct tm_error *error)
+int tm_file_set_access_time(int fd, int64_t nanoseconds, struct tm_error *error)
 {
-	const struct timespec times[2] = {{.tv_sec = 0}, {.tv_nsec = UTIME_OMIT}};
+	const int64_t second = 1000000000;
+	/* Before 1970 the seconds are rounded down, as for any time. */
+	const int64_t seconds = nanoseconds / second - (nanoseconds % second < 0);
+	const struct timespec times[2] = {
+		{.tv_sec = seconds, .tv_nsec = nanoseconds - seconds * second},
+		{.tv_nsec = UTIME_OMIT},
+	};
 
 	if (futimens(fd, times) < 0)
-		return tm_fail_on(error, 0, "reset the access time");
+		return tm_fail_on(error, 0, "set the access time");
 	return TM_OK;
 }
 

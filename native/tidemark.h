@@ -241,8 +241,11 @@ int tm_tracee_resident(struct tm_stopped thread, const struct tm_view *view,
 
 /* Has the kernel send `signal` to this process when its parent ends: prctl(2). */
 int tm_process_die_with_parent(int signal, struct tm_error *error);
-/* Sets the access time of a file to the epoch of Unix and leaves its other times: utimensat(2). */
-int tm_file_forget_access(int fd, struct tm_error *error);
+/* Sets the access time of a file, by Unix, and leaves its time of modification: utimensat(2). */
+int tm_file_set_access_time(int fd, int64_t nanoseconds, struct tm_error *error);
+/* Whether a program or library (ELF) has in its code what makes a userfaultfd, as far as is seen.
+ */
+int tm_program_may_use_userfaultfd(int fd, bool *ret, struct tm_error *error);
 /* Makes this process the parent of its orphaned descendants: prctl(2). */
 int tm_process_adopt_orphans(struct tm_error *error);
 /* Whether two processes run in one address space, as after vfork: kcmp(2). */

@@ -37,6 +37,7 @@ def begin(live: Live) -> None:
         _start(live)
         if not live.streams:
             _wait_until_ready(live)
+        live.tracking.look_at_programs(list(live.tree.processes))
         live.tree.freeze()
     else:
         _attach(live)
@@ -133,6 +134,7 @@ def _attach(live: Live) -> None:
     if group is not None:
         # It could not even make the system call that tracking begins with.
         raise AttachError(f"process {pid} is frozen by its control group {group}; thaw that first")
+    live.tracking.look_at_programs(proc.tree_of(pid))
     try:
         live.tree.attach(pid, live.workload.stand)
     except TracedError as error:

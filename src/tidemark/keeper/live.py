@@ -14,7 +14,7 @@ from tidemark.keeper.loop import Loop
 from tidemark.keeper.mishaps import Mishaps, describe
 from tidemark.keeper.pace import Pace
 from tidemark.keeper.quantum import Command, StepSocket
-from tidemark.keeper.trackers import choose_tracker
+from tidemark.keeper.trackers import AUTO, choose_tracker
 from tidemark.keeper.tracking import Tracking
 from tidemark.keeper.tree import Ending, Tree
 from tidemark.keeper.watched import Watched
@@ -62,7 +62,7 @@ class Live:
         self.mishaps = Mishaps()
         self.watched = Watched()
         self.pace = Pace(self.watched)
-        self.tracking = Tracking(self.tracker, self.mishaps)
+        self.tracking = Tracking(self.tracker, self.mishaps, yields=workload.tracker == AUTO)
         self.births = Births()
         if self.births.lacking:
             log.warning(

@@ -165,6 +165,11 @@ class AddressSpace:
         self.views, self.reason = views, reason
         self.failure = LackingError(reason.removeprefix(f"{suspicion.UNTRACKED}: "), 0, 0, 0, 0)
 
+    def follow(self, parent: AddressSpace) -> None:
+        """Be left alone, if the address space is that it was copied from (fork(2))."""
+        if parent.left_alone:
+            self.left_alone, self.failure = True, parent.failure
+
     def opened(self, found: Space | NativeError) -> None:
         """Learn that it was opened, or why that failed."""
         if isinstance(found, NativeError):

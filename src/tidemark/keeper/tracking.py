@@ -30,6 +30,7 @@ from tidemark.keeper.pins import Count
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
+from tidemark.keeper.rivals import Rivals
 from tidemark.keeper.spaces import ATOMIC, FORGETFUL, AddressSpace, open_spaces, peek_all, read_all
 from tidemark.keeper.views import View
 from tidemark.keeper.vouching import Voucher
@@ -41,7 +42,7 @@ from tidemark.native.process import changes_mappings, holds_locks, same_space
 from tidemark.unsaved import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from tidemark.keeper.mishaps import Mishaps
     from tidemark.keeper.spaces import Reading
@@ -82,7 +83,7 @@ class Tracking:
     :param mishaps: what goes wrong, and ends nothing
     """
 
-    def __init__(self, tracker: str, mishaps: Mishaps) -> None:
+    def __init__(self, tracker: str, mishaps: Mishaps, *, yields: bool = False) -> None:
         self.tracker = tracker
         self.regions: dict[Identity, Region] = {}
         self._spaces: dict[int, AddressSpace] = {}  # by pid; one may stand under two
@@ -94,6 +95,7 @@ class Tracking:
         self._pressure = Pressure()
         self._pins = Count()
         self.notices = Notices(mishaps)
+        self._rivals = Rivals(looks=yields and tracker == ATOMIC)
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
         self._called = False  # from outside, since the epoch began
@@ -115,6 +117,7 @@ class Tracking:
         if self._voucher is not None:
             self._voucher.close()
         for region in self.regions.values():
+            self._witness.leave(region)
             region.close()
         self.regions.clear()
 
@@ -211,7 +214,9 @@ class Tracking:
         views = {process.pid: self._views(process) for process in tree.in_order()}
         for identity, region in list(self.regions.items()):
             if not region.mapped:
-                self.regions.pop(identity).close()
+                gone = self.regions.pop(identity)
+                self._witness.leave(gone)
+                gone.close()
         return views
 
     def _space_of(self, process: Process) -> AddressSpace:
@@ -303,6 +308,11 @@ class Tracking:
         """In words, whether the kernel testifies to what is done to regions."""
         return self._voucher.state if self._voucher is not None else "not asked"
 
+    def look_at_programs(self, pids: Iterable[int]) -> None:
+        """Find out, while they run, which processes are not to be put under the tracker."""
+        for pid in pids:
+            self._rivals.why_alone(pid)
+
     def look_outside(self, tree: Tree) -> None:
         """Find out, at the end of an epoch while the workload still runs, who else may write.
 
@@ -310,6 +320,7 @@ class Tracking:
         then is this done again when the workload runs. Who had it open for writing, or mapped, when
         it stood, and has it no more by then, has let it go, which the witness tells, too.
         """
+        self.look_at_programs(list(tree.processes))
         self._seen_outside = self._find_outside(tree)
         self.note_calls(tree)
 
@@ -435,6 +446,8 @@ class Tracking:
             for space, views in shown.items():
                 space.views = views
             return 0
+        for space in shown:
+            self._yield_to_rivals(space)
         threads = [
             tree.stopped_threads(space.users) if views or self._has_unknown(space) else []
             for space, views in shown.items()
@@ -449,6 +462,11 @@ class Tracking:
                 for thread in own[:1]:
                     tree.thread_left(thread)
         return armed
+
+    def _yield_to_rivals(self, space: AddressSpace) -> None:
+        whys = [why for pid in space.users if (why := self._rivals.why_alone(pid)) is not None]
+        if whys and not space.left_alone:
+            space.leave_alone(whys[0])
 
     def _has_unknown(self, space: AddressSpace) -> bool:
         """Return whether the tracker is to be asked, at the next look, what a mapping shows."""
@@ -490,6 +508,8 @@ class Tracking:
             space.users.add(process.pid)
             return
         space = self._space_of(process)
+        if parent is not None and parent.pid in self._spaces:
+            space.follow(self._spaces[parent.pid])
         if self._active:
             views = [view for _, view in self._views(process)]
             if self.tracker == suspicion.CONTENT:
@@ -548,6 +568,7 @@ class Tracking:
     def executed(self, process: Process) -> None:
         """Mark what a process may have written before it gave up its memory."""
         self._leave(process, suspicion.EXEC)
+        self._rivals.forget(process.pid)
         self._space_of(process)
 
     def guards(self, process: Process) -> None:
@@ -592,6 +613,7 @@ class Tracking:
     def ended(self, process: Process) -> None:
         """Mark what a process may have written that could not be scanned before its end."""
         self._leave(process, suspicion.VANISHED)
+        self._rivals.forget(process.pid)
 
     def _leave(self, process: Process, reason: str) -> None:
         space = self._space_of(process)

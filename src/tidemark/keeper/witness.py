@@ -5,8 +5,8 @@ through a descriptor. The kernel leaves traces of both on the object's inode:
 
 - open(2), write(2), ftruncate(2), fallocate(2), futimens(2), and the end of what was open for
   writing, be it a mapping, are reported by inotify(7).
-- mmap(2), shmat(2) and read(2) set its access time. It is set to 1970 when an epoch begins;
-  if it is still that when the epoch ends, nobody mapped the object.
+- mmap(2), shmat(2) and read(2) set its access time. It is marked when an epoch begins
+  (:mod:`access`); if the mark is there when the epoch ends, nobody mapped the object.
 
 The first is relied on for files: to map or write one, a process must open it, or have had a
 descriptor when the epoch began, and then nothing is certain (:mod:`descriptors`). The second is
@@ -16,14 +16,15 @@ times back. The modification time tells nothing: the first store to a page sets 
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from tidemark.keeper.access import AccessMark
 from tidemark.keeper.descriptors import Holdings, holdings
 from tidemark.native.library import NativeError
-from tidemark.native.process import forget_access
 from tidemark.native.watch import Watch
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Witness:
         self._numbers: dict[int, int] = {}  # region number to number in the reports
         self._reports = True  # inotify is there, and has not lost count
         self._noted: dict[int, bool] = {}  # region number: its file system notes accesses
+        self._marks: dict[int, AccessMark] = {}  # by region number
         self._held = Holdings()  # when the watch began
         self._now: Holdings | None = None  # as the processes stand
         self._pinned_before = False  # when the epoch before began
@@ -83,12 +85,20 @@ class Witness:
         try:
             if self._watch is not None and region.number not in self._numbers:
                 self._numbers[region.number] = self._watch.add(descriptor)
-            forget_access(descriptor)
+            mark = self._marks.setdefault(region.number, AccessMark())
+            mark.put(descriptor)
             if region.number not in self._noted and os.fstat(descriptor).st_size:
-                self._noted[region.number] = _notes_a_mapping(descriptor)
-                forget_access(descriptor)
+                self._noted[region.number] = _notes_a_mapping(descriptor, mark)
+                mark.put_again(descriptor)
         except (NativeError, OSError):
             self._noted[region.number] = False
+
+    def leave(self, region: Region) -> None:
+        """Watch a region no more, and take away what shows that it was watched."""
+        mark = self._marks.pop(region.number, None)
+        if mark is not None and region.descriptor is not None:
+            with contextlib.suppress(NativeError, OSError):
+                mark.take_away(region.descriptor)
 
     def thawing(self) -> None:
         """Learn that the processes are going to run, and can open and close files."""
@@ -140,18 +150,19 @@ class Witness:
         reported = written is not None and self._reports and region.number in self._numbers
         if not reported or (region.kind == "sysv" and not self._noted.get(region.number)):
             return Testimony.UNKNOWN  # a segment is attached by its number, and not opened
-        touched = os.fstat(region.descriptor).st_atime_ns != 0
+        mark = self._marks.get(region.number)
+        touched = mark is None or not mark.holds(region.descriptor)
         if touched or self._numbers[region.number] in (written or ()):
             return Testimony.TOUCHED
         return Testimony.UNTOUCHED
 
 
-def _notes_a_mapping(descriptor: int) -> bool:
+def _notes_a_mapping(descriptor: int, mark: AccessMark) -> bool:
     """Try whether the file system notes mmap(2) in the access time; noatime does not."""
     # Opened anew: our own descriptor is one that leaves no trace (O_NOATIME).
     anew = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with mmap.mmap(anew, 1, mmap.MAP_SHARED, mmap.PROT_READ):
-            return os.fstat(descriptor).st_atime_ns != 0
+            return not mark.holds(descriptor)
     finally:
         os.close(anew)

@@ -26,13 +26,24 @@ def die_with_parent(signal: int) -> None:
     check(lib.tm_process_die_with_parent(signal, error), error)
 
 
-def forget_access(fd: int) -> None:
-    """Set the access time of a file to 1970 and leave its other times.
+def set_access_time(fd: int, nanoseconds: int) -> None:
+    """Set the access time of a file, in nanoseconds of Unix, and leave that of modification.
 
     :raises ForbiddenError: when the file is another user's
     """
     error = new_error()
-    check(lib.tm_file_forget_access(fd, error), error)
+    check(lib.tm_file_set_access_time(fd, nanoseconds, error), error)
+
+
+def may_use_userfaultfd(fd: int) -> bool:
+    """Return whether a program (ELF) has in its code what makes a userfaultfd.
+
+    :raises NativeError: when it cannot be looked at
+    """
+    error = new_error()
+    found = ffi.new("bool *")
+    check(lib.tm_program_may_use_userfaultfd(fd, found, error), error)
+    return bool(found[0])
 
 
 def adopt_orphans() -> None:
