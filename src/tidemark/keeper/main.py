@@ -43,10 +43,11 @@ def _run(
     workload: Workload, directory: Path, owner: int | None, mode: str, streams: tuple[int, ...]
 ) -> None:
     """Keep ``workload``; the first line on stdout says whether it is ready."""
-    spare = mode in {CHECKPOINTS, JOB}
-    live = Live(workload, directory, owner, outlives=spare, streams=streams)
+    outlives = mode in {CHECKPOINTS, JOB}
+    live = Live(workload, directory, owner, outlives=outlives, streams=streams)
     session = Session(live)
-    checkpoints = _checkpoints(live) if spare else None
+    checkpoints = _checkpoints(live) if outlives else None
+    spare = False  # until somebody knows of a program that we have started, it is to end with us
     server = Server(live, session, directory / SOCKET_NAME, checkpoints)
     try:
         session.begin()
@@ -69,6 +70,7 @@ def _run(
                 "tracker_reason": live.tracker_reason,
             }
         )
+        spare = outlives
         server.serve()
     except Ended:
         if mode == JOB:
