@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MARK = ".tidemark"
 MARK_JSON = "directory.json"
+WORDS = ("checkpoints", "results", "keeper")
+"""What a directory of ours can be for."""
 _TOLERATED = {".gitkeep", ".gitignore"}
 """What keeps an empty directory in a repository."""
 _LOST = "lost+found"
@@ -45,12 +47,14 @@ class Kind:
     ``foreign``: gives, of a directory without a mark, the first entry that keeps it from being
     taken for one of a former version, which left no mark; None if it is one. Empty ones are no
     question. ``public``: others may look in as far as the umask allows, for there are reports.
+    ``found_by_name``: so is what stands in it, which is why nobody else may write to it.
     """
 
     word: str
     sentence: str
     foreign: Callable[[Path, Sequence[str]], str | None]
     public: bool = False
+    found_by_name: bool = False
 
 
 class OwnDirectory:
@@ -73,6 +77,7 @@ class OwnDirectory:
             try:
                 self.at = Path(f"/proc/self/fd/{self.descriptor}")
                 self.path = self.at.readlink()
+                self._check_guarded()
                 self._private = self._open_mark()
                 try:
                     self.mode = self._read_mark()
@@ -171,6 +176,11 @@ class OwnDirectory:
         if others:
             raise self._refuse(f"everybody can write to its {MARK}")
 
+    def _check_guarded(self) -> None:
+        status = os.fstat(self.descriptor)
+        if self.kind.found_by_name and status.st_mode & 0o002:
+            raise self._refuse("everybody can write to it")
+
     def _check_unmarked(self) -> None:
         names = sorted({path.name for path in self.at.iterdir()} - _TOLERATED - {MARK})
         if _LOST in names and _is_roots(self.at / _LOST):
@@ -182,21 +192,21 @@ class OwnDirectory:
     def _read_mark(self) -> int:
         """Return the permissions of files here; write what this is for where that is not said yet.
 
+        A mark that is damaged is made anew, as it would be in a directory without one.
+
         :raises StorageError: when it is for something else
         """
         path = Path(f"/proc/self/fd/{self._private}", MARK_JSON)
-        mode = self._asked or PRIVATE
-        if not os.path.lexists(path):
-            write_json(path, {"kind": self.kind.word, "mode": f"{mode:o}"}, mode)
-        try:
-            said = read_json(path)
-            known = int(str(said["mode"]), 8)
-            word = said["kind"]
-        except (TidemarkError, KeyError, ValueError):
-            raise self._refuse(f"its {MARK}/{MARK_JSON} is damaged") from None
+        said = _said(path)
+        if said is None:
+            self._check_unmarked()
+            mode = self._asked or _file_mode(os.fstat(self._private).st_mode)
+            said = self.kind.word, mode
+            write_json(path, {"kind": said[0], "mode": f"{mode:o}"}, mode)
+        word, known = said
         if word != self.kind.word:
-            raise self._refuse(f"it is one for {word!s:.40}")
-        if known not in MODES or (self._asked is not None and known != self._asked):
+            raise self._refuse(f"it is one for {word}")
+        if self._asked not in {None, known}:
             raise self._refuse(f"it was made with --mode {known:o}")
         return known
 
@@ -204,6 +214,20 @@ class OwnDirectory:
         return StorageError(
             f"{self.path} cannot be {self.kind.sentence}: {why}; name a new or an empty directory"
         )
+
+
+def _said(path: Path) -> tuple[str, int] | None:
+    """Return what a mark says: its word, and the permissions of files; None where it is damaged."""
+    try:
+        said = read_json(path)
+        word, mode = said["kind"], int(str(said["mode"]), 8)
+    except (TidemarkError, KeyError, ValueError):
+        return None
+    return (word, mode) if word in WORDS and mode in MODES else None
+
+
+def _file_mode(directory: int) -> int:
+    return 0o660 if directory & 0o020 else 0o640 if directory & 0o040 else PRIVATE
 
 
 def is_marked(path: Path) -> bool:

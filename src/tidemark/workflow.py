@@ -195,7 +195,7 @@ def _foreign(directory: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-RESULTS = Kind("results", "the results", _foreign, public=True)
+RESULTS = Kind("results", "the results", _foreign, public=True, found_by_name=True)
 
 
 def _hold(results: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from tidemark.checkpoint.take import Taker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from stage import Stage
 
@@ -114,10 +115,27 @@ def test_a_keep_that_fails_at_any_file_leaves_nothing(
     assert 7 in ends
 
 
+@pytest.mark.parametrize("end", ["the time is over", signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_is_not_kept_in_the_end_is_ended(kept: Kept, end: int | str) -> None:
+    program = f"import time; time.sleep({os.getpid()}.25)"
+    limit = "2s"
+    words = ("--directory", "work", "--timeout", limit, "--command", "python3", "-c", program)
+    with subprocess.Popen(kept.command("keep", *words)) as client:
+        wait_until(lambda: running(program), "its start")
+        if not isinstance(end, str):
+            client.send_signal(end)
+        wait_until(lambda: not running(program), "its end")
+    assert client.returncode != 0
+
+
 def running(program: str) -> bool:
     """Return whether a process has these words on its command line."""
-    done = subprocess.run(["pgrep", "-f", "--", program[:40]], check=False, capture_output=True)
-    return done.returncode == 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if program.encode() in words and b"keep" not in words:
+                return True
+    return False
 
 
 @pytest.mark.parametrize("umask", [0, 0o022])

@@ -18,10 +18,10 @@ from image_fixture import VOUCHED, Content, pages_of, small_chain, write
 
 from tidemark.cli import show
 from tidemark.errors import ImageError, StorageError
-from tidemark.image import writer
 from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
 from tidemark.image.manifest_reader import load_manifest
+from tidemark.image.staging import remove_leftovers
 from tidemark.image.writer import RegionDump, write_image
 from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Source, hash_of
@@ -189,7 +189,7 @@ def test_a_writer_that_lives_is_told_from_one_that_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "image"
-    monkeypatch.setattr(os, "fsync", lambda _: writer._remove_leftovers(target))
+    monkeypatch.setattr(os, "fsync", lambda _: remove_leftovers(target))
     write(target, FULL)
     assert check_image(target).pages == 3
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 US = f"process {os.getpid()} on {platform.node()}"
-KIND = Kind("tests", "the directory of a test", lambda _, names: next(iter(names), None))
+KIND = Kind("checkpoints", "the directory of a test", lambda _, names: next(iter(names), None))
 
 
 def own(path: Path) -> OwnDirectory:
@@ -38,7 +38,7 @@ import os
 from pathlib import Path
 from tidemark.locks import Lock
 from tidemark.owned import Kind, OwnDirectory
-kind = Kind("tests", "the directory of a test", lambda _, names: next(iter(names), None))
+kind = Kind("checkpoints", "the directory of a test", lambda _, names: next(iter(names), None))
 lock = Lock(OwnDirectory(Path({str(tmp_path)!r}), kind))
 os.kill(os.getpid(), 9)
 """

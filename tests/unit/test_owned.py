@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-KIND = Kind("tests", "the directory of a test", lambda _, names: next(iter(names), None))
-OTHER = Kind("games", "the directory of a game", lambda _, names: next(iter(names), None))
+KIND = Kind("checkpoints", "the directory of a test", lambda _, names: next(iter(names), None))
+OTHER = Kind("results", "the directory of a game", lambda _, names: next(iter(names), None))
 STRANGER = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="another user's files need root")
@@ -82,16 +83,39 @@ def test_a_directory_that_is_marked_may_hold_other_things_later(tmp_path: Path) 
 
 def test_a_directory_of_another_kind_is_refused(tmp_path: Path) -> None:
     OwnDirectory(tmp_path, OTHER).close()
-    with pytest.raises(StorageError, match="it is one for games"):
+    with pytest.raises(StorageError, match="it is one for results"):
         OwnDirectory(tmp_path, KIND)
 
 
-@pytest.mark.parametrize("said", ["", "[]", '{"schema": 1}', '{"schema": 1, "mode": "999"}'])
-def test_a_mark_that_is_damaged_is_refused(tmp_path: Path, said: str) -> None:
-    OwnDirectory(tmp_path, KIND).close()
-    (tmp_path / ".tidemark" / "directory.json").write_text(said)
-    with pytest.raises(StorageError, match=r"directory\.json is damaged"):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "[]",
+        '{"schema": 1}',
+        '{"schema": 1, "kind": "checkpoints", "mode": "999"}',
+        '{"schema": 1, "kind": "chackpoints", "mode": "600"}',
+    ],
+)
+def test_a_mark_that_is_damaged_is_made_anew_where_nothing_foreign_is(
+    tmp_path: Path, said: str
+) -> None:
+    OwnDirectory(tmp_path, KIND, 0o640).close()
+    mark = tmp_path / ".tidemark" / "directory.json"
+    mark.write_text(said)
+    (tmp_path / "thesis").write_text("precious")
+    with pytest.raises(StorageError, match=r"not Tidemark's \(thesis\)"):
         OwnDirectory(tmp_path, KIND)
+    (tmp_path / "thesis").unlink()
+    assert OwnDirectory(tmp_path, KIND).mode == 0o640
+    assert json.loads(mark.read_text())["mode"] == "640"
+
+
+def test_where_everybody_can_write_what_is_found_by_its_name_has_no_place(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(StorageError, match="everybody can write to it"):
+        OwnDirectory(tmp_path, replace(KIND, found_by_name=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["file", "link"])
@@ -113,7 +137,7 @@ def test_a_mark_of_which_the_maker_was_killed_is_made_whole(tmp_path: Path) -> N
     (tmp_path / ".tidemark").mkdir(mode=0o700)
     OwnDirectory(tmp_path, KIND).close()
     said = json.loads((tmp_path / ".tidemark" / "directory.json").read_text())
-    assert (said["kind"], said["mode"]) == ("tests", "600")
+    assert (said["kind"], said["mode"]) == ("checkpoints", "600")
 
 
 def test_a_mark_without_a_word_vouches_for_nothing(tmp_path: Path) -> None:
@@ -157,7 +181,7 @@ def test_a_directory_that_is_moved_away_is_told(tmp_path: Path) -> None:
 def test_the_mark_of_another_user_is_not_ours(tmp_path: Path, what: str) -> None:
     mark = tmp_path / ".tidemark"
     mark.mkdir()
-    (mark / "directory.json").write_text('{"schema": 1, "kind": "tests", "mode": "600"}')
+    (mark / "directory.json").write_text('{"schema": 1, "kind": "checkpoints", "mode": "600"}')
     if what == "mark":
         os.chown(mark, STRANGER, STRANGER)
     else:

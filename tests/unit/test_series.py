@@ -5,46 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from image_fixture import Content, write
+from series_fixture import add, fill, names
 from strangers import STRANGER, as_stranger
 
-from tidemark.checkpoint.keep import DamagedError, keep_last, keep_sound
+from tidemark.checkpoint.keep import keep_last, keep_sound
 from tidemark.checkpoint.series import ForeignError, Series
 from tidemark.errors import BusyError, StorageError
-from tidemark.files import write_json
 from tidemark.image.check import check_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tidemark.checkpoint.take import Taken
-
-
-def add(series: Series, number: int, parent: int | None) -> None:
-    """Write a checkpoint as a client does."""
-    staged = series.stage()
-    write_json(staged / "layout.json", {}, series.mode)
-    above = None if parent is None else series.image(parent)
-    tags = {1 + number: number}
-    inherited = [] if parent is None else [0]
-    new = Content(tags if inherited else {0: 1, **tags}, inherited)
-    becomes = series.image(number)
-    write(staged / "image", {1: new}, above, number, mode=series.mode, becomes=becomes)
-    series.publish(number)
-
-
-def fill(series: Series, count: int) -> Series:
-    for number in range(count):
-        add(series, number, number - 1 if number else None)
-    return series
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 def foreign_directory(path: Path) -> None:
@@ -150,60 +126,6 @@ def test_a_checkpoint_behind_a_link_is_not_touched(tmp_path: Path) -> None:
     check_image(tmp_path / "archive" / "image")
 
 
-def former(directory: Path) -> None:
-    """Have a series look as a former version has left it."""
-    shutil.rmtree(directory / ".tidemark")
-    (directory / ".lock").write_text("process 1 on here\n")
-    for path in directory.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def test_a_series_of_a_former_version_goes_on(tmp_path: Path) -> None:
-    with fill(Series(tmp_path), 3):
-        pass
-    former(tmp_path)
-    (tmp_path / "000001" / ".image.squashed").mkdir()
-    (tmp_path / "000003" / ".image.77.tmp").mkdir(parents=True)
-    (tmp_path / ".2.removed").mkdir()
-    with Series(tmp_path) as series:
-        assert series.numbers() == [0, 1, 2]
-        assert series.next_number() == 4
-        keep_last(series, 1)
-        assert series.numbers() == [2]
-        check_image(series.image(2))
-    assert names(tmp_path) == [".2.removed", ".lock", ".tidemark", "000002", "000003"]
-
-
-@pytest.mark.parametrize("spoilt", ["manifest.json", "inventory.img", "pages-1.img"])
-def test_a_series_of_a_former_version_goes_on_though_one_is_damaged(
-    tmp_path: Path, spoilt: str
-) -> None:
-    with fill(Series(tmp_path), 2):
-        pass
-    former(tmp_path)
-    (tmp_path / "000000" / "image" / spoilt).write_bytes(b"\0")
-    with Series(tmp_path) as series:
-        assert series.numbers() == [0, 1]
-
-
-@pytest.mark.parametrize("name", ["000001/thesis", "000002/thesis", "thesis", "000002/image"])
-def test_what_only_looks_like_one_of_a_former_version_is_refused(tmp_path: Path, name: str) -> None:
-    with fill(Series(tmp_path), 2):
-        pass
-    former(tmp_path)
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("precious")
-    with pytest.raises(StorageError, match="it holds what is not Tidemark's"):
-        Series(tmp_path)
-    assert (tmp_path / name).read_text() == "precious"
-
-
-def test_a_lock_alone_is_what_a_former_version_left_before_its_first(tmp_path: Path) -> None:
-    (tmp_path / ".lock").write_text("process 1 on here\n")
-    with Series(tmp_path) as series:
-        assert series.numbers() == []
-
-
 def test_content_is_for_its_owner_alone_whatever_the_umask_and_the_spares_were(
     tmp_path: Path,
 ) -> None:
@@ -282,40 +204,23 @@ def test_in_a_directory_of_a_stranger_only_what_is_ours_counts(open_to_all: Path
     assert check.st_uid == 0
 
 
-# Damage
-
-FILES = ["manifest.json", "inventory.img", "pagemap-shmem-1.img", "pages-1.img"]
-
-
-def spoil(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "spoilt", ["manifest.json", "inventory.img", "pagemap-shmem-1.img", "pages-1.img"]
-)
-def test_where_the_last_one_needs_what_is_damaged_one_is_taken_in_full(
-    tmp_path: Path, spoilt: str
+def test_a_checkpoint_is_durable_with_all_directories_that_were_made_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fill(Series(tmp_path), 4) as series:
-        spoil(series.image(0) / spoilt)
-        with pytest.raises(DamagedError):
-            keep_last(series, 2)
-        assert series.numbers() == [0, 1, 2, 3]
+    synced = set()
+    fsync = os.fsync
 
-        def in_full() -> Taken:
-            add(series, series.next_number(), None)
-            return TAKEN
+    def noted(descriptor: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
 
-        assert keep_sound(series, 2, in_full) is TAKEN
-        check_image(series.image(4))
-        assert keep_sound(series, 2, in_full) is None
-        add(series, 5, 4)
-        assert keep_sound(series, 2, in_full) is None
-        assert series.numbers() == [4, 5]
-        check_image(series.image(5))
-
-
-TAKEN: Taken = object()  # type: ignore[assignment]
+    monkeypatch.setattr(os, "fsync", noted)
+    with fill(Series(tmp_path / "a" / "b" / "c"), 1):
+        assert synced >= {
+            tmp_path,
+            tmp_path / "a",
+            tmp_path / "a" / "b",
+            tmp_path / "a" / "b" / "c",
+        }
+        mark = tmp_path / "a" / "b" / "c" / ".tidemark"
+        assert synced >= {mark, mark / "new"}

@@ -91,9 +91,8 @@ def work_directory(path: Path | None, name: str) -> Path:
     """
     # In the runtime directory nobody else has ever made anything.
     foreign = _unknown if path is None else _foreign
-    with OwnDirectory(
-        path or runtime_directory() / name, Kind("a keeper", "the directory of a keeper", foreign)
-    ) as own:
+    kind = Kind("keeper", "the directory of a keeper", foreign, found_by_name=True)
+    with OwnDirectory(path or runtime_directory() / name, kind) as own:
         return own.path
 
 
@@ -143,7 +142,7 @@ def find_keeper(target: str | None) -> Path:
 
     :raises KeeperError: when there is none, or more
     """
-    if target is not None and (Path(target) / KEEPER_JSON).is_file():
+    if target is not None and _is_named(Path(target) / KEEPER_JSON, target):
         return Path(target) / KEEPER_JSON
     keepers = all_keepers()
     if target is not None:
@@ -158,6 +157,18 @@ def find_keeper(target: str | None) -> Path:
         )
     names = ", ".join(path.parent.name for path in keepers)
     raise KeeperError(f"there are {len(keepers)} keepers ({names}); say which")
+
+
+def _is_named(path: Path, target: str) -> bool:
+    """Return whether a directory has a keeper; one of another user only if it is named by a path.
+
+    Else somebody could put one here under the name of another.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and (os.sep in target or status.st_uid == os.geteuid())
 
 
 def _names(path: Path) -> set[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
-import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tidemark.directories import PRIVATE, directory_mode, make_directory, make_within, opened
-from tidemark.errors import ImageError, StorageError
+from tidemark.directories import PRIVATE
+from tidemark.errors import ImageError
 from tidemark.files import open_new, sync_directory
 from tidemark.image.inventory import inventory_bytes
 from tidemark.image.manifest import (
@@ -24,15 +21,9 @@ from tidemark.image.manifest import (
     dump_manifest,
     file_record,
 )
-from tidemark.image.names import (
-    INVENTORY,
-    MANIFEST,
-    PARENT,
-    is_image_name,
-    pagemap_name,
-    pages_name,
-)
+from tidemark.image.names import INVENTORY, MANIFEST, PARENT, pagemap_name, pages_name
 from tidemark.image.pagemap import write_pagemap
+from tidemark.image.staging import staged
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, writing
 from tidemark.native.pages import hash_of
@@ -95,7 +86,7 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     regions = sorted(regions, key=lambda region: region.number)
     becomes = becomes or target
     link = _prove(regions, parent, becomes)
-    with writing(becomes), _staged(target, mode) as staging:
+    with writing(becomes), staged(target, mode) as staging:
         records = [_write_region(staging, region, spares, mode) for region in regions]
         was_read()
         _write_file(staging / INVENTORY, inventory_bytes(), mode)
@@ -204,51 +195,3 @@ def _durable(file: BinaryIO) -> Iterator[BinaryIO]:
 def _write_file(path: Path, content: bytes, mode: int) -> None:
     with _durable(open_new(path, mode)) as file:
         file.write(content)
-
-
-@contextmanager
-def _staged(target: Path, mode: int) -> Iterator[Path]:
-    """Give a directory beside ``target`` that takes its name when the block succeeds."""
-    if os.path.lexists(target) and (target.is_symlink() or not _is_empty(target)):
-        raise StorageError(f"{target} is there already; remove it, or write to another place")
-    make_directory(target.parent, directory_mode(mode))
-    _remove_leftovers(target)
-    staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with opened(target.parent) as parent:
-        make_within(parent, staging.name, directory_mode(mode), durable=False)
-    lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # not every file system has locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield staging
-        staging.rename(target)
-        sync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    finally:
-        os.close(lock)
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what writers of ``target`` left that were killed; one that lives holds its lock."""
-    form = re.compile(rf"\.{re.escape(target.name)}\.[0-9]+\.tmp", re.ASCII)
-    for path in target.parent.iterdir():
-        if form.fullmatch(path.name):
-            with suppress(OSError), opened(path) as descriptor:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove_unfinished(path, descriptor)
-
-
-def _remove_unfinished(path: Path, descriptor: int) -> None:
-    """Remove a directory of ours that holds nothing but files of an image."""
-    names = os.listdir(descriptor)
-    ours = os.fstat(descriptor).st_uid == os.geteuid()
-    if ours and all(name == PARENT or is_image_name(name) for name in names):
-        for name in names:
-            os.unlink(name, dir_fd=descriptor)
-        path.rmdir()

@@ -54,10 +54,11 @@ def _run(
 
     Why it ends is said before its socket closes, so that whoever sees that can tell why.
     """
-    spare = mode in {CHECKPOINTS, JOB}
-    live = Live(workload, directory, owner, outlives=spare, streams=streams)
+    outlives = mode in {CHECKPOINTS, JOB}
+    live = Live(workload, directory, owner, outlives=outlives, streams=streams)
     session = Session(live)
-    checkpoints = _checkpoints(live) if spare else None
+    checkpoints = _checkpoints(live) if outlives else None
+    spare = False  # until somebody knows of a program that we have started, it is to end with us
     server = Server(live, session, directory / SOCKET_NAME, checkpoints)
     try:
         session.begin()
@@ -65,6 +66,7 @@ def _run(
             checkpoints.begin()
         server.listen()
         _announce(_introduction(live, session, owner))
+        spare = outlives
         server.serve()
         note_end(directory, "it was asked to let the workload go")
     except Ended as ended:
