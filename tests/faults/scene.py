@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from points import Point
 
 TIDEMARK = str(Path(sys.executable).with_name("tidemark"))
-PROGRAM = Path(__file__).with_name("target.py")
+PROGRAM = Path(__file__).with_name("deeds.py")
 PATIENCE = 60
 
 

@@ -13,7 +13,7 @@ from points import ERRORS, Point, points_of, sample
 if TYPE_CHECKING:
     from pathlib import Path
 
-_COUNT = int(os.environ.get("FAULTS", "6"))
+_COUNT = int(os.environ.get("FAULTS", "5"))
 """How many faults of each sweep; some seconds each. FAULTS_TURN takes others."""
 
 pytestmark = pytest.mark.live
