@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 TIDEMARK = str(Path(sys.executable).with_name("tidemark"))
 PROGRAM = Path(__file__).with_name("deeds.py")
 PATIENCE = 60
+
+_FOLLOWED = {"keep": ("-D", "-f", "--seccomp-bpf")}
+"""Verbs that start a process which outlives them: strace is not to be waited for."""
 
 
 class HarmError(AssertionError):
@@ -119,13 +123,15 @@ class Scene:
     def points(self, verb: str) -> list[Point]:
         """Return the points of a verb at which a call can fail."""
         log = self.directory / "trace"
-        done = _run(["strace", "-y", "-o", str(log), TIDEMARK, *self.words(verb)])
+        options = [*_FOLLOWED.get(verb, ()), "-y", "-o", str(log)]
+        done = _run(["strace", *options, TIDEMARK, *self.words(verb)])
         assert done.returncode == 0, done.stderr
         return points_of(log.read_text(errors="replace").splitlines())
 
     def fail(self, verb: str, point: Point) -> subprocess.CompletedProcess[str]:
-        """Run a verb of which one call fails, to its end; its keeper lives on untraced."""
-        options = ["-qq", "-o", os.devnull, "-e", f"trace={point.call}", "-e", point.injection]
+        """Run a verb of which one call fails, to its end."""
+        quiet = ("-qq", "-o", os.devnull, "-e", f"trace={point.call}")
+        options = [*_FOLLOWED.get(verb, ()), *quiet, "-e", point.injection]
         return _run(["strace", *options, TIDEMARK, *self.words(verb)])
 
     def verify(self, done: subprocess.CompletedProcess[str]) -> None:
@@ -170,18 +176,21 @@ class Scene:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise HarmError(f"no end within {PATIENCE} s") from None
+    # Files, not pipes: what lives on, such as a keeper, would keep these open.
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=said)
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise HarmError(f"no end within {PATIENCE} s") from None
+        texts = [_text_of(file.fileno()) for file in (told, said)]
+    return subprocess.CompletedProcess(command, code, *texts)
+
+
+def _text_of(descriptor: int) -> str:
+    return os.pread(descriptor, 1 << 20, 0).decode(errors="replace")
 
 
 class Injected:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -52,6 +53,7 @@ def sweep(name: str, directory: Path, count: int | None = None, turn: int = 0) -
                 result.outcomes[fail(name, scene, point)] += 1
             except HarmError as harm:
                 result.harm.append(f"{name}: {point}: {harm}")
+                print(result.harm[-1], file=sys.stderr, flush=True)
     return result
 
 
@@ -116,7 +118,7 @@ def _each(names: Sequence[str], run: Callable[[str, Path], Result]) -> int:
     for name in names:
         with tempfile.TemporaryDirectory(prefix="faults-") as directory:
             result = run(name, Path(directory))
-        print(_told(name, result), *result.harm, sep="\n  ", flush=True)
+        print(_told(name, result), flush=True)
         harmed += len(result.harm)
     return int(harmed > 0)
 
@@ -128,6 +130,7 @@ def main() -> int:
     parser.add_argument("--turn", type=int, default=0)
     parser.add_argument("names", nargs="*", choices=[[], *SWEEPS])
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the program is to end, too
     return _each(
         arguments.names or SWEEPS,
         lambda name, directory: sweep(name, directory, arguments.count, arguments.turn),
