@@ -57,6 +57,10 @@ torture: .venv/run .venv/test ## do OPERATIONS random operations, from SEED, in 
 fuzz: .venv/run .venv/test ## make up files for what reads them, for SECONDS each (60), and look for what breaks
 	python tests/fuzz/fuzz.py --seconds $(SECONDS) $(HARNESSES)
 
+.PHONY: faults
+faults: .venv/run .venv/test ## let each system call of a checkpoint, restore and keep fail once, or COUNT of each
+	python tests/faults/sweep.py $(if $(COUNT),--count $(COUNT)) $(if $(TURN),--turn $(TURN)) $(SWEEPS)
+
 .PHONY: mutations
 mutations: .venv/run .venv/test ## break a copy of the tree in each way that is known, and see it found
 	MUTATIONS=all python -m pytest -q tests/torture/test_mutations.py

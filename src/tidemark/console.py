@@ -60,6 +60,12 @@ def complain(message: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - the place that prints
 
 
+def _failure(error: OSError | ImportError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f" at {error.filename}" if error.filename else "")
+    return str(error)
+
+
 def printable(text: str) -> str:
     """Return ``text`` with what a terminal would obey, or cannot show, escaped; lines stay.
 
@@ -96,3 +102,8 @@ def guard(run: Callable[[], int | None]) -> int:
         # The reader of stdout has gone (a closed pager): nothing is wrong here.
         sys.stderr.close()
         return 0
+    except (OSError, ImportError) as error:
+        # Whatever has a sentence of its own has said it: this is of the machine.
+        logging.getLogger(__name__).debug("where", exc_info=True)
+        complain(f"the system fails with {_failure(error)}; see that it is well, and try again")
+        return TidemarkError.exit_code

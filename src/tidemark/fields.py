@@ -7,11 +7,15 @@ file becomes one sentence and not a traceback. :func:`tidemark.bounded.parse_jso
 from __future__ import annotations
 
 from base64 import b64decode
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tidemark.errors import TidemarkError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 
 LARGEST = 1 << 47
@@ -23,6 +27,20 @@ LONGEST = 1 << 16
 
 class FieldError(ValueError):
     """A key is missing, or what it holds is not what the contract says."""
+
+
+@contextmanager
+def believed(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong with the values of a file into one sentence.
+
+    For what steps leave to each other, many numbers of which are looked at where they are used.
+
+    :raises TidemarkError: when something does
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise TidemarkError(f"{path} is damaged ({error!r:.100}); {remedy}") from error
 
 
 @dataclass(frozen=True)

@@ -122,10 +122,12 @@ def main() -> int:
     if lacking:
         print(f"skipped the native harnesses: {lacking}")
         names = [name for name in names if name in PYTHON]
-    outcomes = [fuzz(name, arguments.seconds) for name in names]
-    for outcome in outcomes:
+    broken = 0
+    for name in names:
+        outcome = fuzz(name, arguments.seconds)
         _report(outcome)
-    return int(any(outcome.code for outcome in outcomes))
+        broken += outcome.code != 0
+    return int(broken > 0)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from image_fixture import Content, write
 
 from tidemark import __version__, cli
 from tidemark.errors import ConfigError
@@ -102,3 +104,15 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(
     assert cli.main(["config", "check"]) == 1
     said = capsys.readouterr().err
     assert "needs pydantic to be read; run `pip install 'tidemark[workflow]'`" in said
+
+
+def test_a_path_of_any_bytes_is_printed_as_it_is(tmp_path: Path) -> None:
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    write(directory, {1: Content({0: 1})})
+    done = subprocess.run(
+        [Path(sys.executable).with_name("tidemark"), "fsck", directory],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.stdout.startswith(os.fsencode(directory) + b": sound")

@@ -44,7 +44,7 @@ def test_what_is_shared_is_taken_from_the_last_dump_where_it_is_not_said(tmp_pat
     image = tmp_path / "app" / "e9" / "image"
     image.mkdir(parents=True)
     regions = [{"present": 100, "in_parent": 25500}, {"present": 0, "in_parent": 25600}]
-    manifest = {"page_size": 4096, "regions": regions}
+    manifest = {"schema": 1, "page_size": 4096, "regions": regions}
     (image / "manifest.json").write_text(json.dumps(manifest))
     assert live(config(tmp_path, epochs=10), "app").mem_mb == 1024 + 2 * 200
     (image / "manifest.json").write_text("damaged")

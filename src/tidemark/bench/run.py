@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import TidemarkError
+from tidemark.fields import believed
 from tidemark.files import read_json
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def read_run(directory: Path) -> dict[str, Measured]:
 
 
 def _measured(path: Path, raw: dict[str, Any]) -> Measured:
-    try:
+    with believed(path, "measure it again"):
         ratios = tuple(filter(None, map(_ratio, raw["samples"])))
         declared = {key: raw["declared"][key] for key in ("measure", "with")}
         before, after = (load[0] for load in raw["load"])
@@ -56,8 +57,6 @@ def _measured(path: Path, raw: dict[str, Any]) -> Measured:
         machine, load = raw["machine"], (before, after)
         busy = before / machine["cpus"]
         found = Measured(raw["name"], says, declared, ratios, machine, load, busy)
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise TidemarkError(f"{path} is damaged ({error!r}); measure it again") from error
     if not ratios:
         raise TidemarkError(f"{path} holds no samples; measure it again")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from argparse import ArgumentParser
 from importlib import import_module
@@ -76,6 +77,8 @@ def _run(words: Sequence[str]) -> int:
         _end_on_signals()
     arguments = build_parser([asked] if asked in VERBS else []).parse_args(words)
     set_up_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path may be any bytes
     return verb_module(arguments.verb).run(arguments)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tidemark.errors import TidemarkError
+from tidemark.fields import FieldError, Fields
+from tidemark.files import read_json
 
 if TYPE_CHECKING:
     from tidemark.config import Config
@@ -84,8 +87,9 @@ def _dumped_mb(results: Path, epochs: int) -> int | None:
     """Return how much memory the last image in a workload's results has, in MiB."""
     for epoch in reversed(range(epochs if results.exists() else 0)):
         # What is damaged is told where it is used.
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            manifest = json.loads((results / f"e{epoch}/image/manifest.json").read_bytes())
-            pages = sum(region["present"] + region["in_parent"] for region in manifest["regions"])
-            return ceil(int(pages) * int(manifest["page_size"]) / (1 << 20))
+        with suppress(TidemarkError, FieldError):
+            manifest = Fields(read_json(results / f"e{epoch}/image/manifest.json"))
+            regions = manifest.groups("regions")
+            pages = sum(region.whole("present") + region.whole("in_parent") for region in regions)
+            return ceil(pages * manifest.page_size("page_size") / (1 << 20))
     return None

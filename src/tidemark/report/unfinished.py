@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemark.bounded import DecodingError, read_regular
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,6 +20,7 @@ BATCH_JOB = re.compile(r"^tidemark: batch job (\d+) on (\S+)$", re.MULTILINE)
 
 _BATCH_LOGS = Path(".snakemake", "slurm_logs")
 """Where Snakemake has the output of batch jobs that failed, below the directory of the workflow."""
+_MOST_OF_LOG = 64 << 20
 _NOT_BEGUN = ("it did not begin",)
 
 _ENDINGS = {
@@ -50,7 +53,7 @@ def reasons(results: Path, name: str, epochs: int) -> tuple[str, ...]:
     """Return why a workload did not get to its end, a sentence each; none where it did."""
     if is_finished(results, name, epochs):
         return ()
-    texts = [(step, log.read_text(errors="replace")) for step, log in logs(results, name, epochs)]
+    texts = [(step, _text_of(log)) for step, log in logs(results, name, epochs)]
     texts = [(step, text) for step, text in texts if text]  # Snakemake makes those of all to come
     said = tuple(f"{step}: {error}" for step, text in texts for error in _errors(text))
     if said:
@@ -62,6 +65,14 @@ def reasons(results: Path, name: str, epochs: int) -> tuple[str, ...]:
     return (_ended_in(step, *job.groups()) if job else f"it was ended in {step}",)
 
 
+def _text_of(log: Path) -> str:
+    """Return what a job has said; nothing where that is no log, or not of a job of ours."""
+    try:
+        return read_regular(log, _MOST_OF_LOG, text=False).decode(errors="replace")
+    except (OSError, DecodingError):
+        return ""
+
+
 def _errors(text: str) -> list[str]:
     lines = text.splitlines()
     return [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
@@ -71,7 +82,7 @@ def _not_begun(name: str) -> tuple[str, ...]:
     """Return why no step began, by what the last batch job of the live part printed."""
     logs = _BATCH_LOGS.glob(f"group_live_{name}_advance_*/*.log")
     for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)[:1]:
-        if errors := _errors(log.read_text(errors="replace")):
+        if errors := _errors(_text_of(log)):
             return tuple(dict.fromkeys(errors))
     return (f"it did not begin; see {_BATCH_LOGS}",) if _BATCH_LOGS.exists() else _NOT_BEGUN
 

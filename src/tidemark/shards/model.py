@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidemark.errors import TidemarkError
+from tidemark.fields import FieldError, Fields
 from tidemark.files import PUBLIC, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SHARD_JSON = "shard.json"
+_MOST = 1 << 20
+"""Shards, workloads and epochs that are believed."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,23 @@ def read_shard(directory: Path) -> Shard:
             f"{directory} is no shard: there is no {path}; name directories that "
             "`tidemark shard` has made"
         )
-    value = read_json(path)
+    fields = Fields(read_json(path))
     try:
-        shares = tuple(Share(**share) for share in value["shares"])
-        numbers = value["number"], value["of"]
-        return Shard(directory, *numbers, value["whole"], value["own"], shares)
-    except (KeyError, TypeError) as error:
-        raise TidemarkError(f"{path} is damaged ({error}); split the config again") from error
+        return Shard(
+            directory,
+            number=fields.whole("number", _MOST),
+            of=fields.whole("of", _MOST),
+            whole=fields.exact("whole"),
+            own=fields.exact("own"),
+            shares=tuple(map(_share, fields.groups("shares", _MOST))),
+        )
+    except FieldError as error:
+        raise TidemarkError(f"{path} is damaged: it {error}; split the config again") from error
+
+
+def _share(fields: Fields) -> Share:
+    return Share(
+        name=fields.exact("name"),
+        epochs=fields.whole("epochs", _MOST),
+        position=fields.whole("position", _MOST),
+    )

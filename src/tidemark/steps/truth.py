@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidemark.fields import believed
 from tidemark.files import read_json
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.pages import Extent, Source
@@ -120,7 +121,8 @@ def read_truth(path: Path) -> Truth:
     :raises TidemarkError: when the file is missing or damaged
     """
     value = read_json(path)
-    return Truth(dict(_regions(value["regions"])), value["missing"], value["unjudged"])
+    with believed(path, "remove it and run again"):
+        return Truth(dict(_regions(value["regions"])), value["missing"], value["unjudged"])
 
 
 def _regions(values: Iterable[dict[str, Any]]) -> Iterable[tuple[int, RegionTruth]]:
