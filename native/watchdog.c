@@ -33,6 +33,7 @@
 #include "watchdog.h"
 
 enum { LONGEST_TICK = 250, SHORTEST_SILENCE = 5000, CANNOT_RUN = 127 };
+enum { SHORTEST_LIMIT = 100, LONGEST_LIMIT = 1000000000 }; /* in milliseconds, as all of these */
 enum { TICKS = 16, BELL_TICKS = 4 }; /* within the limit, at least; so long silent until it rings */
 
 struct watch {
@@ -204,23 +205,46 @@ static bool start(struct watch *watch, int page, char **words)
 	return true;
 }
 
-int main(int count, char **words)
+/* How long a workload may stand, in milliseconds, for a number of seconds in words. */
+static unsigned limit_of(const char *words)
 {
-	struct watch watch = {.limit = count > 3 ? (unsigned)(atof(words[2]) * 1000) : 0};
+	const double milliseconds = atof(words) * 1000;
+
+	if (!(milliseconds > SHORTEST_LIMIT))
+		return SHORTEST_LIMIT;
+	return milliseconds < LONGEST_LIMIT ? (unsigned)milliseconds : LONGEST_LIMIT;
+}
+
+/* Make what is shared with the keeper; return the descriptor of the page, or -1. */
+static int prepare(struct watch *watch, const char *directory)
+{
 	int page = memfd_create("tidemark-watched", MFD_CLOEXEC);
 
-	if (count < 4 || watch.limit == 0)
-		return CANNOT_RUN;
-	watch.tick =
-		watch.limit / TICKS + 1 < LONGEST_TICK ? watch.limit / TICKS + 1 : LONGEST_TICK;
-	watch.directory = open(words[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	watch.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (watch.directory < 0 || watch.bell < 0 || page < 0 ||
+	watch->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	watch->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (watch->directory < 0 || watch->bell < 0 || page < 0 ||
 	    ftruncate(page, sizeof(struct tm_watched)) != 0)
+		return -1;
+	watch->page = mmap(NULL, sizeof(struct tm_watched), PROT_READ, MAP_SHARED, page, 0);
+	return watch->page == MAP_FAILED ? -1 : page;
+}
+
+int main(int count, char **words)
+{
+	struct watch watch = {0};
+	int page;
+
+	if (count < 4) {
+		dprintf(STDERR_FILENO, "usage: %s DIRECTORY SECONDS PROGRAM [WORD...]\n", words[0]);
 		return CANNOT_RUN;
-	watch.page = mmap(NULL, sizeof(struct tm_watched), PROT_READ, MAP_SHARED, page, 0);
-	if (watch.page == MAP_FAILED || !start(&watch, page, words + 3))
+	}
+	watch.limit = limit_of(words[2]);
+	watch.tick = watch.limit / TICKS < LONGEST_TICK ? watch.limit / TICKS : LONGEST_TICK;
+	page = prepare(&watch, words[1]);
+	if (page < 0 || !start(&watch, page, words + 3)) {
+		dprintf(STDERR_FILENO, "the watchdog cannot run: %s\n", strerror(errno));
 		return CANNOT_RUN;
+	}
 	forget_words(words);
 	return watch_it(&watch);
 }
