@@ -30,8 +30,9 @@
 #include <unistd.h>
 
 /* What is sent, with the descriptors of streams and directory; then come the words and the
- * environment, each ended by a zero. The answers are two int32_t: the child's pid, and, when it has
- * ended, its status as of wait(2). */
+ * environment, each ended by a zero. The answers are three int32_t: any, when the server is ready
+ * to take them, for descriptors that wait in a socket could be of any file, to whoever looks for
+ * those who can write it; the child's pid; and, when it has ended, its status as of wait(2). */
 struct request {
 	uint32_t size;	/* of what comes after, in bytes */
 	uint32_t words; /* how many of the strings are words */
@@ -218,7 +219,7 @@ int main(int argc, char **argv)
 {
 	const char *name = getenv("TIDEMARK_FORKSERVER");
 	sigset_t signals;
-	int32_t child;
+	int32_t ready, child;
 	int fd;
 
 	if (argc < 2) {
@@ -237,7 +238,7 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	if (!ask(fd, argv + 1) || !hear(fd, &child)) { /* there is no child */
+	if (!hear(fd, &ready) || !ask(fd, argv + 1) || !hear(fd, &child)) { /* there is no child */
 		sigprocmask(SIG_UNBLOCK, &signals, NULL);
 		become_python(argv);
 	}

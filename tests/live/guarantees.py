@@ -48,6 +48,7 @@ _MAYMOVE, _FIXED, _DONTUNMAP = 1, 2, 4
 _DONTNEED, _REMOVE, _HUGEPAGE, _PAGEOUT = 4, 9, 14, 21
 _KEEP_AND_PUNCH = 3
 _PRIVATE = 0x22
+_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -346,6 +347,8 @@ def cleared_ids_in_one_memory(scene: Scene) -> Iterator[None]:
     window = scene.share()
     child = scene.leader.fork()
     twin = child.clone(CLONE_VM | SIGCHLD)
+    # It is killed once: by a second signal it would be gone before it can be looked at.
+    twin.call("prctl", _SET_PDEATHSIG, 0)
     for page, actor in enumerate((child, twin)):
         actor.call("set_tid_address", window.at(page))
     yield

@@ -13,6 +13,7 @@ from actors import Window
 from system import PAGE
 
 from tidemark.keeper import pins
+from tidemark.native.process import pins_outstanding
 
 if TYPE_CHECKING:
     from actors import Actor
@@ -279,7 +280,7 @@ def test_what_was_written_is_suspect_as_long_as_the_kernel_holds_pages_for_anybo
 ) -> None:
     """A request that is under way may be for any of them: of a closed ring, nothing else shows."""
     monkeypatch.delenv(pins.SWITCH)
-    if pins.outstanding():
+    if pins_outstanding():
         pytest.skip("somebody else on this machine has pages pinned")
     leader, window, _ = prepare(verified, "anonymous")
     outsider = verified.program()

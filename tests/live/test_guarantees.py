@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from results import Epoch
 
 
-ALONE = {"descriptor_in_a_socket", "descriptor_of_an_event"}
-"""What waits there may be of any file: others' files are suspect meanwhile."""
+ALONE = {"descriptor_in_a_socket", "descriptor_of_an_event", "overlay"}
+"""What is held there may be of any file: others' files are suspect meanwhile."""
 
 PARAMETERS = [
     pytest.param(case, id=case.name, marks=[pytest.mark.serial] if case.name in ALONE else [])

@@ -62,6 +62,7 @@ class Judge:
         self._tally = tally
         self._mapped = Mapped(only_shown=bool(stage.user))
         self._cut = False  # or written, while the workload stood in this epoch
+        self._after_cut = False  # the epoch before was
 
     def __enter__(self) -> Self:
         self._stage.before_dump = self._before_dump
@@ -71,6 +72,7 @@ class Judge:
         self._mapped.__exit__()
 
     def _before_dump(self) -> None:
+        self._after_cut = self._cut
         extras = self.group.extras
         # What is read asynchronously comes when it comes, though all stand.
         self._cut = extras.cut() or extras.asynchronous
@@ -102,8 +104,9 @@ class Judge:
             changed = oracle.changed(_content(before, number), content)
             carried = _carried(images, number)
             self._tally.pages += len(content)
-            self._tally.changed += len(changed)
-            self._tally.carried += len(carried)
+            # What the dump before has of what was cut meanwhile is not known.
+            self._tally.changed += 0 if self._after_cut else len(changed)
+            self._tally.carried += 0 if self._after_cut else len(carried)
             if lost := changed - carried:
                 raise LostError(_describe(epoch, number, lost))
 

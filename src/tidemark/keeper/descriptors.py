@@ -51,13 +51,14 @@ class Holdings:
     ``unseen`` are the numbers of the regions that one of them can write without anybody's being
     told of it. Where ``pinned``, the kernel or a device may write pages on behalf of one without
     looking at its page table (:mod:`pins`). Which pages these are is not told: what mapped them may
-    have been moved since, or taken away. Where descriptors are ``waiting`` in a socket, ``unseen``
-    are all files: they may be of any.
+    have been moved since, or taken away. Where it is ``unclear`` what files there are,
+    ``unseen`` are all: descriptors wait in a socket, or a ring came or went while it was looked at.
+    Of a process that runs this can be clear a moment later.
     """
 
     unseen: set[int] = field(default_factory=set)
     pinned: bool = False
-    waiting: bool = False
+    unclear: bool = False
 
 
 def holdings(
@@ -98,7 +99,7 @@ class _Search:
             self.found.unseen |= self._named
         mapped = [m.name for m in mappings]
         if not rings and any(name.startswith(pins.RING) for name in mapped):
-            self.found.unseen |= self._all  # its files cannot be told
+            self._leave_unclear()  # its files cannot be told
         self.found.pinned |= rings > 0 or pins.maps_holder(mapped) or pins.accounts_for_pins(pid)
 
     def _look_at_table(self, tid: int) -> int:
@@ -136,9 +137,16 @@ class _Search:
             self.found.unseen |= self._all
         if link != pins.RING:
             return False
-        if _holds_files(f"/proc/{tid}/fdinfo/{number}"):
+        holds = _holds_files(f"/proc/{tid}/fdinfo/{number}")
+        if holds is None:
+            self._leave_unclear()
+        elif holds:
             self.found.unseen |= self._all
         return True
+
+    def _leave_unclear(self) -> None:
+        self.found.unclear = True
+        self.found.unseen |= self._all
 
     def _is_buffer(self, tid: int, file: OpenFile) -> bool:
         """Return whether a file is a buffer of DMA-BUF, which can be made of a memfd's pages."""
@@ -154,23 +162,25 @@ class _Search:
         if self._all <= self.found.unseen:
             return
         if any(_holds_descriptors(tid, number) for tid, number in self._sockets):
-            self.found.waiting = True
-            self.found.unseen |= self._all
+            self._leave_unclear()
 
 
 def _is_writable(tid: int, number: int) -> bool:
     return proc.descriptor_flags(tid, number) & os.O_ACCMODE != os.O_RDONLY
 
 
-def _holds_files(path: str) -> bool:
-    """Return whether files are registered with a ring; of one in use the kernel may not tell."""
+def _holds_files(path: str) -> bool | None:
+    """Return whether files are registered with a ring; None where the kernel does not tell.
+
+    It does not of one that is in use, or is closed by now.
+    """
     try:
         fields = dict(
             line.split(":", 1) for line in Path(path).read_text().splitlines() if ":" in line
         )
         return int(fields["UserFiles"]) > 0
     except (OSError, KeyError, ValueError):
-        return True
+        return None
 
 
 def _holds_descriptors(tid: int, number: int) -> bool:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tidemark.keeper.objects import Identity
     from tidemark.keeper.region import Region
 
-_LOOKS, _PAUSE_SECONDS = 5, 0.002
+_PAUSES = (0.002, 0.004, 0.008, 0.016, 0.032)
+"""Seconds between one look and the next, where it is not clear yet what somebody has open."""
 
 _KTHREADD = 2
 """The parent of the kernel's threads, which has no memory; elsewhere, a process like any other."""
@@ -58,13 +59,14 @@ def outside_writers(
 def _look_at_files(others: Sequence[int], regions: Sequence[Region]) -> set[int]:
     """Return which regions processes may write through descriptors.
 
-    What is on its way through a socket has arrived a moment later, as a rule.
+    What is on its way through a socket has arrived a moment later, as a rule; and a ring that was
+    made between two looks at its process is seen whole.
     """
     found = holdings(others, regions)
-    for _ in range(_LOOKS):
-        if not found.waiting:
+    for pause in _PAUSES:
+        if not found.unclear:
             break
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
         found = holdings(others, regions)
     return found.unseen
 

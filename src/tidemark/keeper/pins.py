@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from tidemark.native.library import NativeError
 from tidemark.native.process import has_pinned, pins_outstanding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tidemark.native.process import OpenFile
 
@@ -53,9 +54,30 @@ SWITCH = "TIDEMARK_PINS"
 """The environment variable that, set to ``off``, has nobody ask what is pinned on the machine."""
 
 
-def outstanding() -> bool:
-    """Return whether the kernel holds pages for anybody on this machine, as far as it tells us."""
-    return os.environ.get(SWITCH) != "off" and bool(pins_outstanding())
+class Count:
+    """The kernel's own count of the pages that it holds for anybody on this machine.
+
+    The processors' shares of it are added up by a thread of the kernel on each of them, for which
+    another thread waits than the one that asks.
+    """
+
+    def __init__(self) -> None:
+        self._asks = os.environ.get(SWITCH) != "off"
+        self._executor = ThreadPoolExecutor(1, "pins")
+
+    def ask(self) -> Callable[[], bool]:
+        """Begin to ask, and return what waits for the answer: whether there are such pages.
+
+        False where the kernel does not tell us.
+        """
+        if not self._asks:
+            return lambda: False
+        answer = self._executor.submit(pins_outstanding)
+        return lambda: bool(answer.result())
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._executor.shutdown()
 
 
 def maps_holder(names: Iterable[str]) -> bool:

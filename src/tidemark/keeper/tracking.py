@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidemark import proc
-from tidemark.keeper import pins, suspicion
+from tidemark.keeper import suspicion
 from tidemark.keeper.descriptors import holdings
 from tidemark.keeper.foreign import outside_writers
 from tidemark.keeper.grace import called_from_outside
 from tidemark.keeper.identify import Identifier
 from tidemark.keeper.notices import Notices
 from tidemark.keeper.objects import Identity, Mapping, open_object
+from tidemark.keeper.pins import Count
 from tidemark.keeper.pressure import Pressure
 from tidemark.keeper.region import Region
 from tidemark.keeper.residents import resident_data
@@ -87,6 +88,7 @@ class Tracking:
         self._witness = Witness()
         self._voucher = Voucher() if tracker != suspicion.CONTENT else None
         self._pressure = Pressure()
+        self._pins = Count()
         self.notices = Notices(mishaps)
         self._outside: dict[Identity, str] = {}  # when the epoch began
         self._seen_outside: dict[Identity, str] | None = None  # while it ran
@@ -105,6 +107,7 @@ class Tracking:
         self._spaces.clear()
         self.notices.close()
         self._witness.close()
+        self._pins.close()
         if self._voucher is not None:
             self._voucher.close()
         for region in self.regions.values():
@@ -247,7 +250,8 @@ class Tracking:
 
         :param present: look into page tables, too, where the object itself tells what is in use
         """
-        outstanding = pins.outstanding()  # before the marks are forgotten
+        # A page that is let go before the answer comes has its content: nothing is copied yet.
+        outstanding = self._pins.ask()
         views = self._view_all(tree)
         testimony = self._testimony(tree)
         for region in self.regions.values():
@@ -269,8 +273,9 @@ class Tracking:
         self._suspect_outside(tree)
         self._touched = any(told is not Testimony.UNTOUCHED for told in testimony.values())
         self._refresh_data(tree, views)
+        held = outstanding()
         for region in self.regions.values():
-            region.note_pins(outstanding=outstanding)
+            region.note_pins(outstanding=held)
         self._arm_all(tree, views)
         return scanned
 
@@ -319,8 +324,11 @@ class Tracking:
 
     def has_pins(self, tree: Tree) -> bool:
         """Return whether the kernel may write for a process of the workload, which runs."""
-        pinned = self._witness.pinned or holdings(tree.processes, ()).pinned
-        return pinned or pins.outstanding()
+        pids = list(tree.processes)
+        answer = self._pins.ask()
+        return self._witness.pinned or bool(
+            self.aside(lambda: holdings(pids, ()).pinned or answer())
+        )
 
     def note_calls(self, tree: Tree) -> None:
         """Note whether somebody outside is within a call that writes to the workload's memory.

@@ -37,6 +37,7 @@ _ANSWER = struct.Struct("=i")
 _CREDENTIALS = struct.Struct("=iII")
 _DESCRIPTORS = 4
 _LISTENER = 3
+_READY = 0
 _PATIENCE = 5.0
 """Seconds for a request to come in, which a client sends at once; and for a server to end."""
 
@@ -106,7 +107,7 @@ class _Server:
             self._until_the_end.append(client)
             self._close(self._alive)
             return
-        request = _receive(client) if user == os.geteuid() else None
+        request = self._request_of(client) if user == os.geteuid() else None
         if request is None:
             client.close()
             return
@@ -119,6 +120,10 @@ class _Server:
         self._selector.register(pidfd, selectors.EVENT_READ, self._reap)
         self._selector.register(client, selectors.EVENT_READ, lambda _: self._kill(pidfd))
         self._answer(client, child)
+
+    def _request_of(self, client: socket.socket) -> _Request | None:
+        self._answer(client, _READY)
+        return _receive(client)
 
     def _kill(self, pidfd: int) -> None:
         """Kill a child whose client is gone: it was killed, and stood for the child."""
