@@ -288,6 +288,7 @@ class Tree:
         self._births.hear()
         self._serve()
         self._interrupt_all()
+        self._pace.looked(found=False)  # from here on it is the freeze for which they wait
         self.settle()
         self._unfollowed.take_in_all()
 
