@@ -231,24 +231,3 @@ def test_a_fork_with_memory_that_is_not_supported_ends_nothing(
     assert mishap.startswith(f"process {child.pid} (actor) was born untracked: process {child.pid}")
     child.store(window, 4)
     assert (kept.take().pages, kept.take().pages) == (1, 0)
-
-
-# Many
-
-
-def test_a_keeper_of_more_descriptors_than_select_can_watch_serves(kept: Kept) -> None:
-    leader, window = kept.program()
-    regions = [leader.anonymous(1) for _ in range(550)]
-    for region in regions:
-        leader.store(region, 0)
-    kept.stage.attach(leader)
-    kept.windows += [(leader, region) for region in regions]
-    assert kept.take().pages == PAGES + 550
-    for region in regions[::50]:
-        leader.store(region, 0)
-    leader.store(window, 1)
-    taken = kept.take()
-    assert (taken.pages, taken.suspects) == (12, 0)
-    assert len(descriptors(kept.stage.keeper["pid"])) > 1024
-    leader.fork().store(window, 2)
-    assert kept.take().pages == 1

@@ -49,9 +49,9 @@ class Client:
             raise self._gone() from error
 
     def _gone(self) -> KeeperError:
-        if is_alive(self._keeper):
-            return KeeperError(f"{self._name} has hung up; its log may say why, and ask again")
         why = end_of(self._directory, wait=True)
+        if not why and is_alive(self._keeper):
+            return KeeperError(f"{self._name} has hung up; its log may say why, and ask again")
         why = f" ({why})" if why else f", and {self._directory}/keeper.log may say why"
         return KeeperError(f"{self._name} is gone{why}; {self._remedy}")
 
