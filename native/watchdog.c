@@ -4,9 +4,9 @@
  *
  * A thread that stands under ptrace, or waits for its userfaultfd to be read, runs on when the
  * keeper has ended, and not before. So where the workload has stood for SECONDS, or the keeper has
- * not looked for so long who waits for it, the keeper is killed. It need not do anything for that:
- * it may be stopped, or in an endless loop. To look, it is woken by a bell (an eventfd) of which it
- * knows nothing but that it is to be read.
+ * not looked for so long (at least 5 s) who waits for it, the keeper is killed. It need not do
+ * anything for that: it may be stopped, or in an endless loop. To look, it is woken by a bell (an
+ * eventfd) of which it knows nothing but that it is to be read.
  *
  * What is counted is the time in which this process has run, too: when all of the machine is
  * stopped for a while, nobody is killed for that.
@@ -32,7 +32,8 @@
 
 #include "watchdog.h"
 
-enum { LONGEST_TICK = 250, CANNOT_RUN = 127 };
+enum { LONGEST_TICK = 250, SHORTEST_SILENCE = 5000, CANNOT_RUN = 127 };
+enum { SHORTEST_LIMIT = 100, LONGEST_LIMIT = 1000000000 }; /* in milliseconds, as all of these */
 enum { TICKS = 16, BELL_TICKS = 4 }; /* within the limit, at least; so long silent until it rings */
 
 struct watch {
@@ -73,13 +74,13 @@ __attribute__((format(printf, 2, 3))) static void tell_end(const struct watch *w
 }
 
 /* Kill the keeper: who is stopped by it, or waits for it, runs on. */
-static void let_run(struct watch *watch, const char *why)
+static void let_run(struct watch *watch, const char *why, unsigned milliseconds)
 {
 	if (watch->killed)
 		return;
 	watch->killed = true;
 	tell_end(watch, "%s for %g s, so it was killed, and the workload runs on", why,
-		 watch->limit / 1000.0);
+		 milliseconds / 1000.0);
 	kill(watch->keeper, SIGKILL);
 }
 
@@ -88,9 +89,11 @@ static void look(struct watch *watch, unsigned passed_ms)
 {
 	uint64_t looked = atomic_load(&watch->page->looked);
 	uint64_t standing = atomic_load(&watch->page->standing);
+	const unsigned silence = watch->limit > SHORTEST_SILENCE ? watch->limit : SHORTEST_SILENCE;
 	const uint64_t ring = 1;
 
-	watch->silent_ms = looked == watch->looked ? watch->silent_ms + passed_ms : 0;
+	/* Nobody waits for it before it has looked for the first time. */
+	watch->silent_ms = looked && looked == watch->looked ? watch->silent_ms + passed_ms : 0;
 	watch->stood_ms = standing && standing == watch->standing ? watch->stood_ms + passed_ms : 0;
 	watch->looked = looked;
 	watch->standing = standing;
@@ -98,9 +101,9 @@ static void look(struct watch *watch, unsigned passed_ms)
 	    write(watch->bell, &ring, sizeof(ring)) < 0 && errno != EAGAIN)
 		dprintf(STDERR_FILENO, "the watchdog cannot ring: %s\n", strerror(errno));
 	if (watch->stood_ms >= watch->limit)
-		let_run(watch, "the workload has stood");
-	else if (!standing && watch->silent_ms >= watch->limit)
-		let_run(watch, "the keeper did not look who waits for it");
+		let_run(watch, "the workload has stood", watch->limit);
+	else if (!standing && watch->silent_ms >= silence)
+		let_run(watch, "the keeper did not look who waits for it", silence);
 }
 
 /* Show no words but our own: the others are the keeper's, and would be taken for it (pgrep -f). */
@@ -202,23 +205,46 @@ static bool start(struct watch *watch, int page, char **words)
 	return true;
 }
 
-int main(int count, char **words)
+/* How long a workload may stand, in milliseconds, for a number of seconds in words. */
+static unsigned limit_of(const char *words)
 {
-	struct watch watch = {.limit = count > 3 ? (unsigned)(atof(words[2]) * 1000) : 0};
+	const double milliseconds = atof(words) * 1000;
+
+	if (!(milliseconds > SHORTEST_LIMIT))
+		return SHORTEST_LIMIT;
+	return milliseconds < LONGEST_LIMIT ? (unsigned)milliseconds : LONGEST_LIMIT;
+}
+
+/* Make what is shared with the keeper; return the descriptor of the page, or -1. */
+static int prepare(struct watch *watch, const char *directory)
+{
 	int page = memfd_create("tidemark-watched", MFD_CLOEXEC);
 
-	if (count < 4 || watch.limit == 0)
-		return CANNOT_RUN;
-	watch.tick =
-		watch.limit / TICKS + 1 < LONGEST_TICK ? watch.limit / TICKS + 1 : LONGEST_TICK;
-	watch.directory = open(words[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	watch.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (watch.directory < 0 || watch.bell < 0 || page < 0 ||
+	watch->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	watch->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (watch->directory < 0 || watch->bell < 0 || page < 0 ||
 	    ftruncate(page, sizeof(struct tm_watched)) != 0)
+		return -1;
+	watch->page = mmap(NULL, sizeof(struct tm_watched), PROT_READ, MAP_SHARED, page, 0);
+	return watch->page == MAP_FAILED ? -1 : page;
+}
+
+int main(int count, char **words)
+{
+	struct watch watch = {0};
+	int page;
+
+	if (count < 4) {
+		dprintf(STDERR_FILENO, "usage: %s DIRECTORY SECONDS PROGRAM [WORD...]\n", words[0]);
 		return CANNOT_RUN;
-	watch.page = mmap(NULL, sizeof(struct tm_watched), PROT_READ, MAP_SHARED, page, 0);
-	if (watch.page == MAP_FAILED || !start(&watch, page, words + 3))
+	}
+	watch.limit = limit_of(words[2]);
+	watch.tick = watch.limit / TICKS < LONGEST_TICK ? watch.limit / TICKS : LONGEST_TICK;
+	page = prepare(&watch, words[1]);
+	if (page < 0 || !start(&watch, page, words + 3)) {
+		dprintf(STDERR_FILENO, "the watchdog cannot run: %s\n", strerror(errno));
 		return CANNOT_RUN;
+	}
 	forget_words(words);
 	return watch_it(&watch);
 }

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from stage import Stage
 
-MANY = 1000
+MANY = 1100
+"""More than select(2) can watch."""
 
 
 @pytest.fixture
@@ -127,15 +128,22 @@ def test_what_a_client_did_not_read_is_let_go_with_it(
     assert counts[-1] <= counts[1] + 2  # but for connections that come and go
 
 
-def test_a_thousand_clients_are_served(kept: Kept, peers: contextlib.ExitStack) -> None:
+def test_a_thousand_clients_are_served_beside_the_workload(
+    kept: Kept, peers: contextlib.ExitStack
+) -> None:
     leader, window = kept.attach()
     clients = [peers.enter_context(Client(kept.stage.keeper_json)) for _ in range(MANY)]
     for client in clients[::100]:
         assert client.ask("status")[0]["workload"] == "stage"
-    leader.store(window, 1)
+    born = leader.anonymous(1)  # whose descriptors are beyond all of theirs
+    leader.store(born, 0)
+    kept.windows.append((leader, born))
+    leader.fork().store(window, 1)
     kept.take()
+    leader.store(born, 0)
+    assert kept.take().pages == 1
     for client in clients:
-        assert client.ask("status")[0]["checkpoints"] == 1
+        assert client.ask("status")[0]["checkpoints"] == 2
 
 
 def test_half_a_message_of_a_thousand_clients_keeps_nobody_waiting(

@@ -192,7 +192,7 @@ def test_a_keeper_that_hangs_leaves_nobody_waiting(kept: Kept, deed: str) -> Non
         assert leader.reap(other) == 3 << 8
     else:
         leader.fork(deed)
-    assert "the keeper did not look who waits for it for 2 s" in wait_for_end(kept)
+    assert "the keeper did not look who waits for it for 5 s" in wait_for_end(kept)
     leader.store(window, 1)
 
 

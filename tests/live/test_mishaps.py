@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from actors import Window
 from kept import PAGES, Kept
-from system import PAGE, descriptors, is_alive, status, wait_until
+from system import descriptors, is_alive, wait_until
 
 from tidemark.errors import TidemarkError, UnsupportedError
 
@@ -231,24 +231,3 @@ def test_a_fork_with_memory_that_is_not_supported_ends_nothing(
     assert mishap.startswith(f"process {child.pid} (actor) was born untracked: process {child.pid}")
     child.store(window, 4)
     assert (kept.take().pages, kept.take().pages) == (1, 0)
-
-
-# Many
-
-
-def test_a_process_with_many_regions_and_many_children_is_kept(kept: Kept) -> None:
-    leader, window = kept.program()
-    regions = [leader.anonymous(1) for _ in range(1100)]
-    for region in regions:
-        leader.store(region, 0)
-    kept.stage.attach(leader)
-    kept.windows += [(leader, region) for region in regions]
-    assert kept.take().pages == PAGES + 1100
-    for region in regions[::100]:
-        leader.store(region, 0)
-    leader.store(window, 1)
-    taken = kept.take()
-    assert (taken.pages, taken.suspects) == (12, 0)
-    assert len(descriptors(kept.stage.keeper["pid"])) > 1100
-    assert status(leader.pid, "TracerPid") == str(kept.stage.keeper["pid"])
-    assert taken.pages * PAGE == taken.bytes

@@ -15,7 +15,7 @@ from tidemark.files import dump_json, write_json
 from tidemark.workload import HOLD_SECONDS
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ActionsContainer
     from collections.abc import Sequence
 
     from tidemark.workload import Workload
@@ -46,6 +46,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=60.0,
         help="how long a command may take until it shares memory (60s)",
     )
+    add_hold(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_hold(parser: _ActionsContainer) -> None:
+    """Declare for how long a process may stand."""
     parser.add_argument(
         "--stand",
         metavar="TIME",
@@ -60,7 +66,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=HOLD_SECONDS,
         help="for how long the process may stand because of a checkpoint, whoever hangs (30s)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: Namespace) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tidemark.cli.config import DEFAULT, load_config
+from tidemark.cli.keep import add_hold
 from tidemark.cli.quantities import count, permissions, seconds, size
 from tidemark.errors import TidemarkError
 from tidemark.files import storage_errors
@@ -32,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.usage = (
         "tidemark run [--cores N] [--configfile FILE] [--profile DIR] [-- SNAKEMAKE OPTIONS]\n"
         "       tidemark run --to DIR [--every TIME] [--keep N] [--max-memory SIZE]\n"
-        "                    [--mode MODE] -- COMMAND"
+        "                    [--mode MODE] [--hold TIME] -- COMMAND"
     )
     parser.add_argument("words", metavar="WORD", nargs="*", help="options of Snakemake; a command")
     whole = parser.add_argument_group("the workloads of a config")
@@ -51,6 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     one.add_argument(
         "--mode", type=permissions, metavar="MODE", help="permissions of their files (600)"
     )
+    add_hold(one)
 
 
 def run(arguments: Namespace) -> int:
@@ -95,7 +98,7 @@ def _run_command(arguments: Namespace) -> int:
 
     if not arguments.words:
         raise TidemarkError("there is no command to run; write it after --")
-    workload = program_of(arguments.words, "auto")
+    workload = replace(program_of(arguments.words, "auto"), hold=arguments.hold)
     name = f"{workload.name}-{os.getpid()}"
     most = arguments.max_memory or half_of_free_memory()
     with Series(arguments.to, arguments.mode) as series, Job(workload, name) as job:

@@ -36,7 +36,7 @@ class Client:
     ) -> None:
         self._remedy = remedy
         self._directory = keeper_json.parent
-        keeper = read_keeper(keeper_json)
+        keeper = self._keeper = read_keeper(keeper_json)
         self._name = f"the keeper of workload {keeper['workload']} (process {keeper['pid']})"
         if not is_alive(keeper):
             raise self._gone()
@@ -51,6 +51,8 @@ class Client:
 
     def _gone(self) -> KeeperError:
         why = end_of(self._directory, wait=True)
+        if not why and is_alive(self._keeper):
+            return KeeperError(f"{self._name} has hung up; its log may say why, and ask again")
         why = f" ({why})" if why else f", and {self._directory}/keeper.log may say why"
         return KeeperError(f"{self._name} is gone{why}; {self._remedy}")
 

@@ -54,6 +54,11 @@ class Lasts:
         """Return after how many seconds :meth:`next` is to be asked; infinity for never."""
         return _POLL_SECONDS if self._since else math.inf
 
+    def give_up(self) -> list[Thread]:
+        """Return all threads that are held, and forget them."""
+        threads, self._since = list(self._since), {}
+        return threads
+
     def next(self, threads: Mapping[int, Thread]) -> tuple[Thread, Wait] | None:
         """Return a thread that need not wait any more, and forget it; None when there is none.
 

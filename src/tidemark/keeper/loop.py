@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import selectors
@@ -11,12 +12,17 @@ import time
 from typing import TYPE_CHECKING
 
 from tidemark.errors import KeeperError
+from tidemark.keeper.mishaps import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tidemark.keeper.pace import Pace
 
+log = logging.getLogger(__name__)
+
+_MOST_FAILURES = 1000
+_PAUSE = 0.01
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -48,6 +54,7 @@ class Loop:
         pace: Pace,
     ) -> None:
         self._pace = pace
+        self._failures = 0  # one after the other
         self._urgent = selectors.DefaultSelector()
         self._selector = selectors.DefaultSelector()
         self._children = children
@@ -86,7 +93,7 @@ class Loop:
         :raises Ended: when the keeper is to end
         """
         ready, due = self._select(self._selector, seconds)
-        found = due and self._children()
+        found = due and self._call(self._children)
         urgent = self._urgent.get_map()
         ready.sort(key=lambda key: key.fd not in urgent)
         for key in ready:
@@ -94,11 +101,11 @@ class Loop:
             if self._selector.get_map().get(key.fd) is not key:
                 continue
             if key.fd in urgent:
-                found |= key.data()
+                found |= self._call(key.data)
                 continue
             self._pace.looked(found=found)
             found = False
-            key.data()
+            self._call(key.data)
         self._pace.looked(found=found)
         return bool(ready) or due
 
@@ -109,10 +116,30 @@ class Loop:
         :raises Ended: when the keeper is to end
         """
         ready, due = self._select(self._urgent, seconds)
-        found = due and self._children()
+        found = due and self._call(self._children)
         for key in ready:
-            found |= key.data()
+            found |= self._call(key.data)
         self._pace.looked(found=found)
+
+    def _call(self, ready: Callable[[], object]) -> bool:
+        """Call what handles something; return what it returns, as far as it is true.
+
+        What it fails of is logged, and it is called again if that is still there: the workload
+        depends on us.
+
+        :raises Ended: when the keeper is to end, also as nothing can be handled any more
+        """
+        try:
+            found = bool(ready())
+        except Exception as error:
+            self._failures += 1
+            log.warning("what came was not handled", exc_info=error)
+            if self._failures > _MOST_FAILURES:
+                raise Ended(f"nothing can be handled any more: {describe(error)}") from error
+            time.sleep(_PAUSE)
+            return False
+        self._failures = 0
+        return found
 
     def _select(
         self, selector: selectors.BaseSelector, seconds: float | None
@@ -150,7 +177,7 @@ class Loop:
         numbers = b""
         with contextlib.suppress(BlockingIOError):
             numbers = os.read(self._wake_out, 4096)
-        found = signal.SIGCHLD in numbers and self._children()
+        found = signal.SIGCHLD in numbers and self._call(self._children)
         for number in self._ending:
             if number in numbers:
                 raise Ended(f"it was told to end by {number.name}")

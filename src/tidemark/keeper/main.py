@@ -77,7 +77,7 @@ def _run(
         note_end(directory, str(ended))
         raise
     except BaseException as error:
-        if not isinstance(error, (TidemarkError, OSError)):
+        if not isinstance(error, TidemarkError):
             log.exception("the keeper failed")
         note_end(directory, describe(error))
         raise

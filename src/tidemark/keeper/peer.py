@@ -93,6 +93,9 @@ class Peer:
         self._ends = False  # when all is said
         self.handling = False
         self._watched = False
+
+    def begin(self) -> None:
+        """Listen to it."""
         self._watch_reading()
 
     @property
@@ -196,14 +199,20 @@ class Peer:
     # What is waited for
 
     def _watch_reading(self) -> None:
-        self._watch_nothing()
-        self._loop.add(self._connection.fileno(), self._on_readable)
-        self._watched = True
+        self._watch(self._on_readable, writable=False)
 
     def _watch_writing(self) -> None:
+        self._watch(self._flush, writable=True)
+
+    def _watch(self, ready: Callable[[], object], *, writable: bool) -> None:
+        """Wait until there is something to read, or room to write; hang up where that fails."""
         self._watch_nothing()
-        self._loop.add(self._connection.fileno(), self._flush, writable=True)
-        self._watched = True
+        try:
+            self._loop.add(self._connection.fileno(), ready, writable=writable)
+        except OSError:
+            self._on_gone(self)
+        else:
+            self._watched = True
 
     def _watch_nothing(self) -> None:
         if self._watched:

@@ -116,6 +116,7 @@ class Server:
             return
         peer = Peer(connection, self._live.loop, self._on_message, self._on_gone)
         self._peers[peer] = None
+        peer.begin()
 
     def _make_room(self) -> bool:
         """Hang up on one client of the process that has most; return whether that was done.

@@ -339,8 +339,11 @@ class Tracking:
 
     def has_pins(self, tree: Tree) -> bool:
         """Return whether the kernel may write for a process of the workload, which runs."""
-        pinned = self._witness.pinned or holdings(tree.processes, ()).pinned
-        return pinned or self._pins.ask()()
+        pids = list(tree.processes)
+        answer = self._pins.ask()
+        return self._witness.pinned or bool(
+            self.aside(lambda: holdings(pids, ()).pinned or answer())
+        )
 
     def note_calls(self, tree: Tree) -> None:
         """Note whether somebody outside is within a call that writes to the workload's memory.

@@ -298,6 +298,7 @@ class Tree:
         self._births.hear()
         self.serve()
         self.interrupt_all()
+        self._pace.looked(found=False)  # from here on it is the freeze for which they wait
         self.settle()
         self._unfollowed.take_in_all()
 
@@ -440,9 +441,15 @@ class Tree:
             found = True
             try:
                 self._handle(event)
-            except Exception as error:
+            except Exception as error:  # nobody may stand for that
                 self._miss(event, error)
-        return self._let_lasts_go() or found
+        try:
+            return self._let_lasts_go() or found
+        except Exception as error:
+            self._observer.missed("the last threads of processes were not looked at", error)
+            for thread in self._lasts.give_up():
+                self._let_leave(thread)
+            return True
 
     def _miss(self, event: Event, error: Exception) -> None:
         """Let a thread run on of which an event could not be handled.

@@ -120,8 +120,9 @@ class Source:
         if out.nbytes < len(which) * PAGE_SIZE:
             raise ValueError(f"{out.nbytes} bytes are no room for {len(which)} pages")
         error = new_error()
-        buffer = ffi.from_buffer("unsigned char[]", out, require_writable=True)
-        check(lib.tm_pages_copy(self.handle, which.handle, buffer, error), error)
+        # Let go of at once, also by what is raised: `out` could not be released otherwise.
+        with ffi.from_buffer("unsigned char[]", out, require_writable=True) as buffer:
+            check(lib.tm_pages_copy(self.handle, which.handle, buffer, error), error)
 
     def place(self, which: Bitmap, out: int) -> None:
         """Write the pages of ``which`` to their own place in ``out``, leaving out zero pages.

@@ -60,8 +60,9 @@ class Window:
         :raises ShortReadError: when the object is shorter
         """
         error = new_error()
-        buffer = ffi.from_buffer("unsigned char[]", out, require_writable=True)
-        check(lib.tm_window_copy(self._handle, which.handle, buffer, error), error)
+        # Let go of at once, also by what is raised: `out` could not be released otherwise.
+        with ffi.from_buffer("unsigned char[]", out, require_writable=True) as buffer:
+            check(lib.tm_window_copy(self._handle, which.handle, buffer, error), error)
 
     def touch(self, which: Bitmap) -> None:
         """Have the kernel enter the pages ``which`` in our page table, so that copying is quick.
