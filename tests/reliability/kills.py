@@ -35,7 +35,7 @@ from system import descriptors, maps, state, status, threads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-KINDS = ("plain", "threads", "filtered", "denied", "forking", "spinning", "stopped")
+KINDS = ("plain", "threads", "filtered", "denied", "forking", "spinning", "served", "stopped")
 PATIENCE = 5.0
 """Seconds until a program must run again; it does so at once, but the machine may be busy."""
 
@@ -144,9 +144,9 @@ class Target:
 
     def _try(self, done: object) -> bool:
         assert callable(done)
-        with contextlib.suppress(OSError):
-            return bool(done())
         if self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                return bool(done())
             return False
         _, said = self.process.communicate()
         ended = self.process.returncode
