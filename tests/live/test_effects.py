@@ -6,14 +6,17 @@ import errno
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from stage import AS_NOBODY, NOBODY
-from system import descriptors, state, status, wait_until
+from system import descriptors, maps, state, status, wait_until
 from test_calls import result_of
 
 from tidemark.errors import AttachError
@@ -101,6 +104,50 @@ def test_a_program_without_a_free_descriptor_is_kept(stage: Stage) -> None:
         leader.store(window, 3)
     assert any("no descriptor left" in reason for reason in epoch.region.reasons)
     assert 3 in epoch.region.suspect
+
+
+def test_a_program_of_32_bits_is_kept(stage: Stage) -> None:
+    with of_32_bits(stage.directory) as program:
+        stage.attach(Running(program.pid))
+        for _ in range(2):
+            with stage.epoch() as epoch:
+                before = words_of(program.pid)[0]
+                wait_until(partial(has_gone_on, program.pid, before), "it goes on")
+            assert 0 in epoch.region.suspect
+        stage.stop()
+        assert words_of(program.pid)[1:] == (0, 0), "no call was ended"
+        program.kill()
+
+
+def has_gone_on(pid: int, before: int) -> bool:
+    return words_of(pid)[0] > before
+
+
+@dataclass
+class Running:
+    """What is to be attached to."""
+
+    pid: int
+
+
+def of_32_bits(directory: Path) -> subprocess.Popen[bytes]:
+    source, program = Path(__file__).parent / "programs/bits32/program.c", directory / "program"
+    flags = ["-m32", "-nostdlib", "-static", "-O1", "-fno-stack-protector", "-fno-pie", "-no-pie"]
+    built = subprocess.run(["cc", *flags, "-o", program, source], check=False)
+    if built.returncode != 0:
+        pytest.skip("the compiler makes no 32-bit programs")
+    process = subprocess.Popen([program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def words_of(pid: int) -> tuple[int, int, int]:
+    (line,) = (line for line in maps(pid).splitlines() if "/dev/zero" in line)
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - a seekable one
+        memory.seek(int(line.partition("-")[0], 16))
+        first, second, third = struct.unpack("<3i", memory.read(12))
+    return first, second, third
 
 
 def test_who_would_stand_for_too_long_is_not_attached_to(stage: Stage) -> None:
