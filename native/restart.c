@@ -242,7 +242,9 @@ static bool has_stopped(int tid)
 
 int tm_tracee_interrupt_call(int tid, bool sure, struct tm_error *error)
 {
-	enum { LOOKS = 200 }; /* of less than a microsecond each */
+	enum {
+		LOOKS = 40
+	}; /* of less than a microsecond each: it stops soon, or waits for a processor */
 	bool careful = sure || sleeps_in_one(tid);
 	struct tm_event ignored;
 	int code = tm_tracee_interrupt(tid, error);

@@ -19,7 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import oracle
 import system
@@ -55,6 +55,12 @@ except TidemarkError as error:
     answer = {"error": str(error), "exit_code": error.exit_code}
 print(json.dumps(answer))
 """
+
+
+class HasPid(Protocol):
+    """A process."""
+
+    pid: int
 
 
 class Stage:
@@ -162,7 +168,7 @@ class Stage:
         self._programs.append(subprocess.Popen(command, start_new_session=True, **options))
         return self.hall.meet(name)
 
-    def attach(self, actor: Actor, **changes: object) -> None:
+    def attach(self, actor: HasPid, **changes: object) -> None:
         """Have a keeper attach to an actor.
 
         :raises TidemarkError: what the keeper says instead

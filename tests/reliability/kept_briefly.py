@@ -25,6 +25,10 @@ PATIENCE = 20.0
 MOST_BYTES = 1 << 30
 
 
+class RefusedError(Exception):
+    """A keeper has not come to where it was to be killed; what it said."""
+
+
 class Phase(Enum):
     """What a keeper does when it is killed."""
 
@@ -98,8 +102,9 @@ class Keeper:
         if phase is Phase.ATTACHING:
             self._wait_until_it_traces()
             return time.perf_counter()
-        if not os.read(self._said, 1 << 16).startswith(b'{"pid"'):
-            raise RuntimeError(self._last_words())
+        said = os.read(self._said, 1 << 16)
+        if not said.startswith(b'{"pid"'):
+            raise RefusedError(said.decode() or self._last_words())
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with SocketPath(self.directory / keeper_main.SOCKET_NAME) as address:
             self._socket.connect(address)
@@ -118,7 +123,7 @@ class Keeper:
             while own not in file.read():
                 file.seek(0)
                 if time.perf_counter() > deadline:
-                    raise RuntimeError(self._last_words())
+                    raise RefusedError(self._last_words())
 
     def _last_words(self) -> str:
         os.set_blocking(self._said, False)

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "live")]
 
-from kept_briefly import PHASES, killed_within
+from kept_briefly import PHASES, Phase, RefusedError, killed_within
 from system import descriptors, maps, state, status, threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-KINDS = ("plain", "threads", "filtered", "denied", "forking", "spinning", "stopped")
+KINDS = ("plain", "threads", "filtered", "denied", "forking", "spinning", "served", "stopped")
 PATIENCE = 5.0
 """Seconds until a program must run again; it does so at once, but the machine may be busy."""
 
@@ -144,9 +144,9 @@ class Target:
 
     def _try(self, done: object) -> bool:
         assert callable(done)
-        with contextlib.suppress(OSError):
-            return bool(done())
         if self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                return bool(done())
             return False
         _, said = self.process.communicate()
         ended = self.process.returncode
@@ -162,19 +162,22 @@ class Target:
 class Tally:
     """What was done and seen. ``within`` counts the kills before the phase was over.
 
-    ``interrupted`` counts waits without a time limit that have ended with EINTR.
+    ``interrupted`` counts waits without a time limit that have ended with EINTR, and ``refused``
+    the keepers that have said why they cannot attach.
     """
 
     kills: int = 0
     within: int = 0
     harmed: int = 0
     interrupted: int = 0
+    refused: int = 0
 
     def line(self, seed: int, seconds: float) -> str:
         """Return it as a line."""
         return (
             f"{self.kills} keepers killed, {self.within} of them within what they did; "
-            f"{self.harmed} programs harmed or standing, {self.interrupted} waits interrupted; "
+            f"{self.harmed} programs harmed or standing, {self.interrupted} waits interrupted, "
+            f"{self.refused} refused; "
             f"seed {seed}, {seconds:.0f} s"
         )
 
@@ -207,11 +210,8 @@ def _kill_keepers_of(
             phase = dice.choice(PHASES)
             seconds = dice.uniform(0, 1.3 * usual[phase])
             try:
-                took = killed_within(target.pid, phase, seconds, program.parent / "keeper")
+                took = _kill_one(target, phase, seconds, program.parent / "keeper", tally)
                 usual[phase] = (usual[phase] + took) / 2 if took else usual[phase]
-                tally.kills += 1
-                tally.within += took is None
-                target.check()
             except HarmedError as error:
                 tally.harmed += 1
                 sys.stderr.write(f"kill {tally.kills}, {phase.value}, {seconds:.6f} s: {error}\n")
@@ -220,6 +220,25 @@ def _kill_keepers_of(
         tally.interrupted += target.interrupted()
     finally:
         target.end()
+
+
+def _kill_one(
+    target: Target, phase: Phase, seconds: float, directory: Path, tally: Tally
+) -> float | None:
+    """Kill a keeper, and look at its program; return how long the phase took, if it was over.
+
+    :raises HarmedError: when the program is not as it was
+    """
+    took = None
+    try:
+        took = killed_within(target.pid, phase, seconds, directory)
+        tally.kills += 1
+        tally.within += took is None
+    except RefusedError as refusal:
+        tally.refused += 1
+        sys.stderr.write(f"refused: {refusal}\n")
+    target.check()
+    return took
 
 
 def main() -> int:

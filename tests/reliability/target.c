@@ -4,15 +4,20 @@
  * sum, the result of a system call, the mask of its signals, a signal that nobody sent.
  *
  * A wait for events without a time limit may be interrupted when the keeper dies in the instant in
- * which it stops it, as Linux does it after SIGSTOP; how often that was is counted behind `progress`.
+ * which it stops it, as Linux does it after SIGSTOP; how often that was is counted behind
+ * `progress`.
  *
  * Kinds: plain, threads, filtered (all other system calls are death, restart_syscall(2) among
- * them), denied (a filter that refuses userfaultfd(2)), forking, spinning (no system calls).
+ * them), denied (a filter that refuses userfaultfd(2)), forking, spinning (no system calls), served
+ * (a thread reads into memory that another one of it provides by userfaultfd, some time later: when
+ * that one is stopped first, the reader cannot stop).
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -22,6 +27,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -208,6 +214,61 @@ static void run_spinning(void)
 		compute(0);
 }
 
+static int faults;
+
+static void *provider(void *unused)
+{
+	static char page[PAGE] __attribute__((aligned(PAGE)));
+	struct uffd_msg message;
+
+	for (;;) {
+		struct uffdio_copy copy = {.src = (uintptr_t)page, .len = PAGE};
+
+		if (read(faults, &message, sizeof(message)) != sizeof(message))
+			continue;
+		nap();
+		copy.dst = message.arg.pagefault.address & -(uint64_t)PAGE;
+		/* A thread that a signal wakes up asks once more for the same. */
+		if (ioctl(faults, UFFDIO_COPY, &copy) < 0 && errno != EEXIST)
+			wrong("to provide memory");
+	}
+	return unused;
+}
+
+/* Reads from a pipe into memory that is not there yet, again and again. */
+static void *reader(void *late)
+{
+	int channel[2];
+	char bytes[64] = "";
+
+	if (pipe(channel) < 0)
+		wrong("set up");
+	for (;;) {
+		if (write(channel[1], bytes, sizeof(bytes)) != sizeof(bytes) ||
+		    read(channel[0], late, sizeof(bytes)) != sizeof(bytes))
+			wrong("a read into memory that is provided");
+		madvise(late, PAGE, MADV_DONTNEED);
+		progress[1]++;
+	}
+	return NULL;
+}
+
+static void run_served(void)
+{
+	void *late = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_register range = {{(uintptr_t)late, PAGE}, UFFDIO_REGISTER_MODE_MISSING, 0};
+	struct uffdio_api api = {.api = UFFD_API};
+	pthread_t thread;
+
+	faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (late == MAP_FAILED || faults < 0 || ioctl(faults, UFFDIO_API, &api) < 0 ||
+	    ioctl(faults, UFFDIO_REGISTER, &range) < 0 ||
+	    pthread_create(&thread, NULL, provider, NULL) != 0 ||
+	    pthread_create(&thread, NULL, reader, late) != 0)
+		wrong("set up");
+	work(0);
+}
+
 static void run_plain(void)
 {
 	work(0);
@@ -223,6 +284,7 @@ int main(int count, char **words)
 		{"plain", 1, run_plain},       {"threads", LOOPS, run_threads},
 		{"filtered", 1, run_filtered}, {"denied", 1, run_denied},
 		{"forking", 2, run_forking},   {"spinning", 1, run_spinning},
+		{"served", 2, run_served},
 	};
 
 	pages = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

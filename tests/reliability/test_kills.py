@@ -31,5 +31,5 @@ def test_a_program_runs_on_whenever_its_keeper_is_killed(tmp_path: Path, kind: s
         pytest.skip("only root may suspend filters of system calls")
     seed = secrets.randbits(32)
     tally = kill_keepers([kind], KILLS, seed, tmp_path)
-    assert (tally.kills, tally.harmed) == (KILLS, 0), f"seed {seed}"
+    assert (tally.kills + tally.refused, tally.harmed) == (KILLS, 0), f"seed {seed}"
     assert tally.within > KILLS / 3, "most are killed within what they do"

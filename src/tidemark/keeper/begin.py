@@ -137,6 +137,8 @@ def _attach(live: Live) -> None:
     live.tracking.look_at_programs(proc.tree_of(pid))
     try:
         live.tree.attach(pid, live.workload.stand)
+        if not live.outlives:
+            live.tree.budget.end()  # between epochs it stands for as long as the steps take
     except TracedError as error:
         raise AttachError(f"{error}; end that debugger or tracer first") from error
     except ForbiddenError as error:

@@ -51,6 +51,10 @@ class Budget:
             self._spent += time.monotonic() - self._since
             self._since = None
 
+    def end(self) -> None:
+        """Allow as long as it takes, from now on."""
+        self.seconds = None
+
     def check(self) -> None:
         """Do nothing, while there is time left.
 

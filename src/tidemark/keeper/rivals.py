@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 
+from tidemark.keeper.programs import warn_of
 from tidemark.native.library import NativeError
 from tidemark.native.process import may_use_userfaultfd
 
@@ -40,10 +41,9 @@ class Rivals:
 
     def why_alone(self, pid: int) -> str | None:
         """Return why a process is not to be put under the tracker; None where it may be."""
-        if not self._looks:
-            return None
         if pid not in self._found:
-            self._found[pid] = why = self._look(pid)
+            warn_of(pid)
+            self._found[pid] = why = self._look(pid) if self._looks else None
             if why is not None:
                 log.warning(
                     "process %d is compared by content, since %s, of which memory can have one "

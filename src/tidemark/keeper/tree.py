@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 _MOST_CALLERS = 16
 """So many threads of a process are tried, where not each one can make system calls of ours."""
 
+_MANY = 64
+"""Of no more threads each is seen to before the next is told to stop."""
+
+_SEE_TO = 8
+"""After so many threads that were told to stop, those that have are seen to."""
+
 _STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
 
 
@@ -316,18 +322,21 @@ class Tree:
         """
         if not self.frozen:
             self.frozen = True
-        for thread in list(self.threads.values()):
+        for i, thread in enumerate(list(self.threads.values())):
             if thread.state in {State.RUNNING, State.VFORKING}:
                 with contextlib.suppress(ProcessGoneError):
                     tracee.interrupt(thread.tid, waits=self._may_mend(thread))
+            if i % _SEE_TO == _SEE_TO - 1:
                 self.pump()
 
     def _may_mend(self, thread: Thread) -> bool | None:
         """Return whether a thread is within a call that is to be made again; None: not known.
 
-        Not where a thread is stopped by a signal: that ends such a call, too.
+        Not where a thread is stopped by a signal: that ends such a call, too. Of many threads, each
+        is seen to a little later, lest the others stand meanwhile.
         """
-        return False if self._group_stopped else thread.waits
+        many = len(self.threads) > _MANY
+        return False if self._group_stopped or many else thread.waits
 
     def settle(self, seconds: float = FREEZE_SECONDS) -> None:
         """Handle events until every thread stands.

@@ -12,12 +12,14 @@ static size_t end_of(const Elf64_Ehdr *header, const Elf64_Phdr *segment, size_t
 {
 	size_t size = 8192, end;
 	unsigned char *content = calloc(1, size);
+	Elf64_Ehdr marked = *header;
 
 	CHECK(content);
 	if (segment)
 		memcpy(content + place, segment, sizeof(*segment));
-	memcpy(content, header, sizeof(*header));
-	end = tm_elf_end(content, size);
+	memcpy(marked.e_ident, ELFMAG, SELFMAG);
+	memcpy(content, &marked, sizeof(marked));
+	end = tm_text_end(content, size);
 	CHECK(end <= size);
 	free(content);
 	return end;
@@ -34,7 +36,7 @@ static void test_a_file_ends_with_its_sections_or_its_segment(void)
 	CHECK(end_of(&header, &segment, 64) == 4096 + 4 * 64);
 	header.e_phnum = 0;
 	CHECK(end_of(&header, NULL, 0) == 4096 + 4 * 64);
-	CHECK(tm_elf_end((const unsigned char *)"\177ELF", 4) == 4);
+	CHECK(tm_text_end((const unsigned char *)"\177ELF", 4) == 4);
 }
 
 /* Sums that wrap around name a place before the first byte, and an end of nothing. */
