@@ -68,6 +68,12 @@ BENCH_CRIU = Group(
     "python benchmarks/measure.py benchmarks/config/quick.yaml criu $RESULTS/bench-criu.json",
     300,
 )
+BENCH_TESTIFIED = Group(
+    "bench-testified",
+    "python benchmarks/measure.py benchmarks/config/quick.yaml testified-small "
+    "$RESULTS/bench-testified.json",
+    900,
+)
 WORKLOADS = Group("workloads", _pytest("tests/live/test_end_to_end.py -k bundled"), 900)
 PRIVILEGES = Group(
     "privileges", _pytest("tests/live/test_privileges.py tests/live/test_cgroups.py"), 600
@@ -114,7 +120,8 @@ PLANS = (
     Plan(
         NEW,
         (
-            *(NATIVE, PROBE, AGREEMENT, PRIVILEGES, CRIU, BENCH_CRIU, TESTIMONY),
+            *(NATIVE, PROBE, AGREEMENT, PRIVILEGES, CRIU, BENCH_CRIU, BENCH_TESTIFIED),
+            TESTIMONY,
             _guarantees("uffd-wp"),
             _guarantees("uffd-wp", BY_DESCRIPTOR, 900, testimony="wait"),
             _guarantees("soft-dirty", LOST_ENTRIES, 900),
