@@ -177,8 +177,9 @@ class OwnDirectory:
             raise self._refuse(f"everybody can write to its {MARK}")
 
     def _check_guarded(self) -> None:
-        status = os.fstat(self.descriptor)
-        if self.kind.found_by_name and status.st_mode & 0o002:
+        mode = os.fstat(self.descriptor).st_mode
+        # Where the sticky bit is set, nobody can put his own in the place of what is ours.
+        if self.kind.found_by_name and mode & 0o002 and not mode & stat.S_ISVTX:
             raise self._refuse("everybody can write to it")
 
     def _check_unmarked(self) -> None:
