@@ -206,7 +206,7 @@ class OwnDirectory:
             write_json(path, {"kind": said[0], "mode": f"{mode:o}"}, mode)
         word, known = said
         if word != self.kind.word:
-            raise self._refuse(f"it is one for {word}")
+            raise self._refuse(f"it is marked for another use ({word})")
         if self._asked not in {None, known}:
             raise self._refuse(f"it was made with --mode {known:o}")
         return known

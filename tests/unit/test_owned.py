@@ -83,7 +83,7 @@ def test_a_directory_that_is_marked_may_hold_other_things_later(tmp_path: Path) 
 
 def test_a_directory_of_another_kind_is_refused(tmp_path: Path) -> None:
     OwnDirectory(tmp_path, OTHER).close()
-    with pytest.raises(StorageError, match="it is one for results"):
+    with pytest.raises(StorageError, match=r"marked for another use \(results\)"):
         OwnDirectory(tmp_path, KIND)
 
 
