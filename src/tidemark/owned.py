@@ -177,8 +177,9 @@ class OwnDirectory:
             raise self._refuse(f"everybody can write to its {MARK}")
 
     def _check_guarded(self) -> None:
-        status = os.fstat(self.descriptor)
-        if self.kind.found_by_name and status.st_mode & 0o002:
+        mode = os.fstat(self.descriptor).st_mode
+        # Where the sticky bit is set, nobody can put his own in the place of what is ours.
+        if self.kind.found_by_name and mode & 0o002 and not mode & stat.S_ISVTX:
             raise self._refuse("everybody can write to it")
 
     def _check_unmarked(self) -> None:
@@ -205,7 +206,7 @@ class OwnDirectory:
             write_json(path, {"kind": said[0], "mode": f"{mode:o}"}, mode)
         word, known = said
         if word != self.kind.word:
-            raise self._refuse(f"it is one for {word}")
+            raise self._refuse(f"it is marked for another use ({word})")
         if self._asked not in {None, known}:
             raise self._refuse(f"it was made with --mode {known:o}")
         return known
