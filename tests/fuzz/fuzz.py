@@ -29,6 +29,7 @@ PYTHON = (
     *("json", "manifest", "layout", "keeper", "criu", "inventory", "config", "bitmap_set"),
     "image",
 )
+_MEMORY = Path("/dev/shm")
 _MEMORY_MB = 1024
 _SECONDS_OF_ONE = 10
 """What one input may take: memory, and time on a busy machine."""
@@ -74,7 +75,7 @@ def fuzz(name: str, seconds: int) -> Outcome:
         *(f"-max_total_time={seconds}", f"-timeout={_SECONDS_OF_ONE}", "-max_len=16384"),
         *(f"-rss_limit_mb={_MEMORY_MB}", f"-artifact_prefix={kept}/crash-", "-print_final_stats=1"),
     ]
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as home:
         done = subprocess.run(
             [*program, *options, str(kept), str(CORPUS / name)],
             stdout=subprocess.PIPE,
