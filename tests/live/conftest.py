@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from kept import Kept
 from stage import AS_NOBODY, NOBODY, Stage
 from system import SLOWNESS
 from users import python_for_all
@@ -106,6 +107,14 @@ def stage(tracked: None, bare_stage: Stage) -> Stage:  # noqa: ARG001 - skipped 
 @pytest.fixture
 def plain(tracked: None, bare_plain: Stage) -> Stage:  # noqa: ARG001 - skipped before it is set
     return bare_plain
+
+
+@pytest.fixture
+def kept(stage: Stage) -> Iterator[Kept]:
+    """Return a workload that is kept; each checkpoint of it is restored in the end."""
+    kept = Kept(stage)
+    yield kept
+    kept.check_all()
 
 
 @pytest.fixture

@@ -37,13 +37,6 @@ sys.stdin.read()
 """A client that takes a checkpoint, and never writes it."""
 
 
-@pytest.fixture
-def kept(stage: Stage) -> Iterator[Kept]:
-    kept = Kept(stage)
-    yield kept
-    kept.check_all()
-
-
 @contextlib.contextmanager
 def a_client_that_dies(kept: Kept, most_bytes: int) -> Iterator[None]:
     """Have a client take a checkpoint, and kill it when the block ends."""

@@ -19,17 +19,9 @@ from tidemark.keeper.protocol import SocketPath, receive
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stage import Stage
 
 MANY = 1100
 """More than select(2) can watch."""
-
-
-@pytest.fixture
-def kept(stage: Stage) -> Iterator[Kept]:
-    kept = Kept(stage)
-    yield kept
-    kept.check_all()
 
 
 @pytest.fixture

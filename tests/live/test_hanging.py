@@ -42,13 +42,6 @@ except Exception as error:
 """A client that takes a checkpoint, and says nothing more until it gets a line."""
 
 
-@pytest.fixture
-def kept(stage: Stage) -> Iterator[Kept]:
-    kept = Kept(stage)
-    yield kept
-    kept.check_all()
-
-
 @contextlib.contextmanager
 def a_silent_client(kept: Kept, most_bytes: int) -> Iterator[subprocess.Popen[str]]:
     """Have a client take a checkpoint, and say nothing."""

@@ -3,7 +3,8 @@
 A process that is born or ends, or changes its mappings, waits until the keeper has looked. So the
 keeper looks all the time, also in the middle of what it does. What is measured is the longest time
 from a moment in which nobody waited, as was seen, to the moment in which all who were found to
-wait had been let go: nobody has waited longer.
+wait had been let go: nobody has waited longer, but for how long a keeper that has nothing to do
+waits for a processor.
 """
 
 from __future__ import annotations
