@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tidemark.errors import KeeperError
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
@@ -24,13 +26,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """End the keeper.
 
+    One that has ended is told of no more.
+
     :raises KeeperError: when there is none
     :raises WorkloadError: when the program is not the keeper's to stop, or did not end well
     """
-    from tidemark.checkpoint.keepers import connect, find_keeper
+    from tidemark.checkpoint.keepers import connect, find_keeper, forget_ended
     from tidemark.files import read_json
 
-    path = find_keeper(arguments.keeper)
+    try:
+        path = find_keeper(arguments.keeper)
+    except KeeperError:
+        why = forget_ended(arguments.keeper)
+        if why is None:
+            raise
+        sys.stdout.write(f"{arguments.keeper}: its keeper had ended: {why}\n")
+        return 0
     name = read_json(path)["workload"]
     with connect(path) as client:
         client.ask("release", stop=arguments.stop)
