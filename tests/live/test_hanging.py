@@ -266,6 +266,21 @@ def test_status_tells_of_keepers_that_have_ended(
     assert kept.run("status").stdout == "nothing is kept\n"
 
 
+def test_a_keeper_that_has_ended_is_told_of_until_it_is_released(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    leader, _ = kept.program()
+    assert kept.run("keep", str(leader.pid), "--name", "it").returncode == 0
+    leader.exit(3)
+    why = "the workload exited with code 3"
+    wait_until(lambda: why in kept.run("status").stdout, "its end is told")
+    assert kept.run("release", "it").stdout == f"it: its keeper had ended: {why}\n"
+    assert kept.run("status").stdout == "nothing is kept\n"
+    assert kept.run("release", "it").returncode == 9
+
+
 def test_a_program_that_cannot_be_kept_leaves_the_reason_in_the_log(stage: Stage) -> None:
     kept = Kept(stage)
     leader, _ = kept.attach()

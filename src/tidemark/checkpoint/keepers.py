@@ -135,6 +135,17 @@ def ended_keepers() -> list[dict[str, Any]]:
     return found
 
 
+def forget_ended(target: str | None) -> str | None:
+    """Tell no more of a keeper that has ended; return why it has, None where there is no such."""
+    if target is None:
+        return None
+    for path in runtime_directory().glob(f"*/{KEEPER_JSON}"):
+        if target in _names(path) and not is_alive(read_json(path)):
+            path.unlink(missing_ok=True)
+            return end_of(path.parent) or "nobody has said why"
+    return None
+
+
 def find_keeper(target: str | None) -> Path:
     """Return the keeper.json of a keeper: ``target`` is its directory, its name or a process id.
 

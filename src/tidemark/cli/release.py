@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tidemark.errors import KeeperError
 from tidemark.keeper.client import is_alive
 
 if TYPE_CHECKING:
@@ -32,13 +33,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """End the keeper.
 
+    One that has ended is told of no more.
+
     :raises KeeperError: when there is none
     :raises WorkloadError: when the program is not the keeper's to stop, or did not end well
     """
-    from tidemark.checkpoint.keepers import connect, find_keeper
+    from tidemark.checkpoint.keepers import connect, find_keeper, forget_ended
     from tidemark.keeper.record import read_keeper
 
-    path = find_keeper(arguments.keeper)
+    try:
+        path = find_keeper(arguments.keeper)
+    except KeeperError:
+        why = forget_ended(arguments.keeper)
+        if why is None:
+            raise
+        sys.stdout.write(f"{arguments.keeper}: its keeper had ended: {why}\n")
+        return 0
     keeper = read_keeper(path)
     name = keeper["workload"]
     with connect(path) as client:
