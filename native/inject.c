@@ -33,6 +33,7 @@
 enum {
 	LOOKS = 100,
 	RSEQ_SECTION_OFFSET = 8, /* of rseq_cs in struct rseq: rseq(2) */
+	VDSO_BYTES = 4 * 4096,	 /* of it are looked at */
 };
 
 static int request(enum __ptrace_request what, int tid, uintptr_t address, void *data,
@@ -179,13 +180,15 @@ static bool find_instruction(const struct tm_text *code, void *context)
 {
 	static const unsigned char instruction[] = TM_SYSCALL_INSTRUCTION;
 	struct tm_injection *injection = context;
-	unsigned char content[4096];
+	unsigned char content[VDSO_BYTES];
 	const unsigned char *found;
-	ssize_t size;
+	ssize_t size = (ssize_t)(code->end - code->start);
 
 	if (!code->vdso)
 		return false;
-	size = tm_memory_read(injection->tid, code->start, content, sizeof(content));
+	if ((size_t)size > sizeof(content))
+		size = sizeof(content);
+	size = tm_memory_read(injection->tid, code->start, content, (size_t)size);
 	found = size > 0 ? memmem(content, (size_t)size, instruction, sizeof(instruction)) : NULL;
 	injection->instruction = found ? code->start + (uint64_t)(found - content) : 0;
 	return found != NULL;

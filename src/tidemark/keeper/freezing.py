@@ -65,7 +65,7 @@ class Budget:
             raise AttachError(
                 f"to attach would take longer than the {self.seconds:g} s for which the processes "
                 "may stand; nothing was changed: try again when the machine is idle, or allow more "
-                "(--stand)"
+                "(`--stand`, or `stand` in the config)"
             )
 
 
