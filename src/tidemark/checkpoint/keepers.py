@@ -123,24 +123,28 @@ def _lives(path: Path) -> bool:
 
 def ended_keepers() -> list[dict[str, Any]]:
     """Return the keepers in the runtime directory that have ended, and were not released: why."""
-    found = []
+    return [
+        {
+            "name": keeper["workload"],
+            "pid": keeper["pid"],
+            "why": end_of(path.parent) or f"{path.parent}/keeper.log may say why",
+        }
+        for path, keeper in _ended()
+    ]
+
+
+def _ended() -> Iterator[tuple[Path, KeeperRecord]]:
     for path in sorted(runtime_directory().glob(f"*/{KEEPER_JSON}")):
-        try:
+        with suppress(TidemarkError):  # which was said where the living ones were looked for
             keeper = read_keeper(path)
-        except TidemarkError:
-            continue  # what it is was said where the living ones were looked for
-        if not is_alive(keeper):
-            why = end_of(path.parent) or f"{path.parent}/keeper.log may say why"
-            found.append({"name": keeper["workload"], "pid": keeper["pid"], "why": why})
-    return found
+            if not is_alive(keeper):
+                yield path, keeper
 
 
 def forget_ended(target: str | None) -> str | None:
     """Tell no more of a keeper that has ended; return why it has, None where there is no such."""
-    if target is None:
-        return None
-    for path in runtime_directory().glob(f"*/{KEEPER_JSON}"):
-        if target in _names(path) and not is_alive(read_json(path)):
+    for path, _ in _ended():
+        if target in _names(path):
             path.unlink(missing_ok=True)
             return end_of(path.parent) or "nobody has said why"
     return None
