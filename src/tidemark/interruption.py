@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tidemark.console import INTERRUPTED, INTERRUPTED_LINE
 from tidemark.steps.job import INTERRUPTED_VARIABLE
@@ -62,6 +62,13 @@ def was_interrupted() -> bool:
 def _interrupt(*_: object) -> None:
     os.environ[INTERRUPTED_VARIABLE] = "1"  # where another job begins all the same, it ends at once
     signal.setitimer(signal.ITIMER_REAL, _INSIST_SECONDS, _INSIST_SECONDS)
+    # Snakemake makes another exception of one that comes within a function of the workflow's, and
+    # ends with 1 for it.
+    sys.exit = _exit
+    raise Interrupted
+
+
+def _exit(*_: object) -> NoReturn:
     raise Interrupted
 
 

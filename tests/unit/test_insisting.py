@@ -90,3 +90,25 @@ def test_a_run_that_waits_for_a_task_that_is_lost_ends_all_the_same() -> None:
     )
     assert done.returncode == INTERRUPTED
     assert done.stderr == f"{INTERRUPTED_LINE}\n"
+
+
+REWORDED = """
+import signal, sys
+from tidemark.interruption import end_on_signals
+
+end_on_signals()
+try:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        raise ValueError("in a function of the workflow") from error
+except Exception:
+    sys.exit(1)
+"""
+
+
+def test_a_run_that_makes_an_error_of_an_interruption_ends_with_its_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REWORDED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (INTERRUPTED, f"{INTERRUPTED_LINE}\n")
