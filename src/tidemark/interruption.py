@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tidemark.console import INTERRUPTED, INTERRUPTED_LINE
 from tidemark.steps.job import INTERRUPTED_VARIABLE
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSIST_SECONDS = 1.0
+
+_SCHEDULER = "snakemake.scheduling.job_scheduler"
+_TEAR_DOWN = ("snakemake.workflow", "tear_down")
 
 
 class Interrupted(SystemExit):
@@ -58,6 +62,13 @@ def was_interrupted() -> bool:
 def _interrupt(*_: object) -> None:
     os.environ[INTERRUPTED_VARIABLE] = "1"  # where another job begins all the same, it ends at once
     signal.setitimer(signal.ITIMER_REAL, _INSIST_SECONDS, _INSIST_SECONDS)
+    # Snakemake makes another exception of one that comes within a function of the workflow's, and
+    # ends with 1 for it.
+    sys.exit = _exit
+    raise Interrupted
+
+
+def _exit(*_: object) -> NoReturn:
     raise Interrupted
 
 
@@ -66,17 +77,18 @@ def _insist(_: int, frame: FrameType | None) -> None:
 
     Python forgets an exception that is raised while a destructor runs, and Snakemake's logging one
     that is raised while it writes a line. The scheduler ends its jobs in the clause that catches
-    the exception, so as long as it is handled there all is well.
+    the exception, so as long as it is handled there all is well. When all jobs have ended, it waits
+    for tasks of its event loop: for ever, where the exception came between a task and its waiter.
     """
     handled = isinstance(sys.exc_info()[1], (KeyboardInterrupt, SystemExit))
-    if _schedules(frame) and not handled:
+    if (_runs(frame, _SCHEDULER) and not handled) or _runs(frame, *_TEAR_DOWN):
         raise Interrupted
 
 
-def _schedules(frame: FrameType | None) -> bool:
-    """Return whether Snakemake's scheduler is what runs there."""
+def _runs(frame: FrameType | None, module: str, function: str | None = None) -> bool:
+    """Return whether a module, or a function of it, is what runs there."""
     while frame is not None:
-        if frame.f_globals.get("__name__") == "snakemake.scheduling.job_scheduler":
+        if frame.f_globals.get("__name__") == module and function in {None, frame.f_code.co_name}:
             return True
         frame = frame.f_back
     return False
@@ -91,5 +103,6 @@ def _end() -> None:
     for number in (*_SIGNALS, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     if was_interrupted():
+        logging.getLogger("asyncio").disabled = True  # of tasks that are lost, after the last line
         sys.stdout.flush()
         print(INTERRUPTED_LINE, file=sys.stderr, flush=True)  # noqa: T201

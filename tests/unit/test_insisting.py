@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tidemark.console import INTERRUPTED, INTERRUPTED_LINE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -56,3 +58,57 @@ def test_a_scheduler_that_loses_an_interrupt_gets_it_again_and_is_left_alone_whe
         run.send_signal(number)
         assert run.communicate()[0] == "cancelling\ncancelled True\nreported\n"
     assert run.returncode == 0
+
+
+TEARING_DOWN = """
+import asyncio, signal, sys
+sys.modules["snakemake.workflow"] = sys.modules[__name__]
+__name__ = "snakemake.workflow"
+from tidemark.interruption import end_on_signals
+
+async def waits_for_ever():
+    while True:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            pass
+
+def tear_down():
+    asyncio.run(asyncio.wait_for(waits_for_ever(), None))
+
+end_on_signals()
+try:
+    signal.raise_signal(signal.SIGTERM)
+except SystemExit:
+    tear_down()
+"""
+
+
+def test_a_run_that_waits_for_a_task_that_is_lost_ends_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TEARING_DOWN], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == INTERRUPTED
+    assert done.stderr == f"{INTERRUPTED_LINE}\n"
+
+
+REWORDED = """
+import signal, sys
+from tidemark.interruption import end_on_signals
+
+end_on_signals()
+try:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        raise ValueError("in a function of the workflow") from error
+except Exception:
+    sys.exit(1)
+"""
+
+
+def test_a_run_that_makes_an_error_of_an_interruption_ends_with_its_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REWORDED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (INTERRUPTED, f"{INTERRUPTED_LINE}\n")
