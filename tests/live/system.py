@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = os.sysconf("SC_PAGESIZE")
+SA_RESTART = 0x10000000
 SLOWNESS = float(os.environ.get("TIDEMARK_TEST_SLOWNESS", "1"))
 """How many times longer than on a processor of its own everything takes: in an emulated machine."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from actors import CLONE_A_THREAD, CLONE_UNTRACED, CLONE_VM, SIGCHLD
-from system import state, status, threads, wait_until
+from system import SA_RESTART, state, status, threads, wait_until
 
 from tidemark.proc import is_worker
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SECOND = 10**9
 TIMESPEC = "<qq"
 SIGQUEUE = -1  # SI_QUEUE
-SA_RESTART = 0x10000000
 
 
 def prepare(stage: Stage) -> tuple[Actor, Window]:

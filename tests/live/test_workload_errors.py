@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from system import SA_RESTART
 
 from tidemark.errors import WorkloadError
 from tidemark.steps import live
@@ -254,7 +255,7 @@ def test_a_workload_that_ends_well(stage: Stage) -> None:
 def test_a_workload_whose_processes_are_born_and_end_after_the_last_epoch(stage: Stage) -> None:
     leader, _ = prepare(stage)
     with stage.epoch():
-        leader.ask("handle", signal.SIGTERM, 0)
+        leader.ask("handle", signal.SIGTERM, SA_RESTART)
     sealing = stage.begin("seal")
     child = leader.fork()
     child.exit()
