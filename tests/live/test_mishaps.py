@@ -109,7 +109,7 @@ def test_a_process_without_a_free_descriptor_is_kept_by_content(kept: Kept) -> N
 
 @pytest.fixture
 def forking() -> Iterator[subprocess.Popen[str]]:
-    """A program that forks when it is told to, and ends after its keeper was looked at."""
+    """Yield a program that forks when it is told to, and ends after its keeper was looked at."""
     command = [sys.executable, "-c", _FORKS]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as program:
