@@ -14,6 +14,9 @@ from tidemark.console import INTERRUPTED, INTERRUPTED_LINE
 if TYPE_CHECKING:
     from pathlib import Path
 
+PYTHON = ["env", "--default-signal=HUP,INT,TERM", sys.executable]
+"""Whoever starts the tests by nohup(1), or in the background of a script, has them ignored."""
+
 SCHEDULER = """
 import signal, time
 
@@ -51,7 +54,7 @@ def test_a_scheduler_that_loses_an_interrupt_gets_it_again_and_is_left_alone_whe
     module.write_text(SCHEDULER)
     for package in (module.parent, module.parent.parent):
         (package / "__init__.py").touch()
-    command = [sys.executable, "-c", RUN]
+    command = [*PYTHON, "-c", RUN]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout
         assert run.stdout.readline() == "begun\n"
@@ -86,7 +89,7 @@ except SystemExit:
 
 def test_a_run_that_waits_for_a_task_that_is_lost_ends_all_the_same() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", TEARING_DOWN], capture_output=True, text=True, check=False
+        [*PYTHON, "-c", TEARING_DOWN], capture_output=True, text=True, check=False
     )
     assert done.returncode == INTERRUPTED
     assert done.stderr == f"{INTERRUPTED_LINE}\n"
@@ -109,6 +112,6 @@ except Exception:
 
 def test_a_run_that_makes_an_error_of_an_interruption_ends_with_its_code() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", REWORDED], capture_output=True, text=True, check=False
+        [*PYTHON, "-c", REWORDED], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (INTERRUPTED, f"{INTERRUPTED_LINE}\n")
