@@ -198,7 +198,7 @@ MUTATIONS = (
     Mutation(
         "a call that would go on is not gone on with",
         "native/lifeline.c",
-        "	else if (result == -ERESTART_RESTARTBLOCK)\n		state.rax = RESTART_SYSCALL;\n",
+        "	else if (result == -TM_ERESTART_RESTARTBLOCK)\n		state.rax = RESTART_SYSCALL;\n",
         "",
         NativeTest("lifeline"),
     ),
