@@ -35,7 +35,8 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 def status(tid: int, field: str) -> str:
     """Return a field of a thread's status; empty when it is gone."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{tid}/status").read_text().splitlines():
+        # A name may hold any bytes, and what looks like the end of a line to Python.
+        for line in Path(f"/proc/{tid}/status").read_bytes().decode(errors="replace").split("\n"):
             if line.startswith(f"{field}:"):
                 return line.partition(":")[2].strip()
     return ""
@@ -67,7 +68,7 @@ def descriptors(pid: int) -> dict[int, str]:
 def maps(pid: int) -> str:
     """Return all mappings of a process with their flags, userfaultfd's among them."""
     kept = []
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/smaps").read_text(errors="replace").splitlines():
         name = line.split(maxsplit=1)[0]
         if name == "VmFlags:" or not name.endswith(":"):
             kept.append(line)
@@ -76,7 +77,7 @@ def maps(pid: int) -> str:
 
 def shows(pid: int, address: int) -> bool:
     """Return whether a process maps anything at an address."""
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
         start, _, end = line.split(maxsplit=1)[0].partition("-")
         if int(start, 16) <= address < int(end, 16):
             return True
