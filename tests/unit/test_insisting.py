@@ -111,7 +111,5 @@ except Exception:
 
 
 def test_a_run_that_makes_an_error_of_an_interruption_ends_with_its_code() -> None:
-    done = subprocess.run(
-        [*PYTHON, "-c", REWORDED], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*PYTHON, "-c", REWORDED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (INTERRUPTED, f"{INTERRUPTED_LINE}\n")
