@@ -132,14 +132,21 @@ class Loop:
         try:
             found = bool(ready())
         except Exception as error:
-            self._failures += 1
-            log.warning("what came was not handled", exc_info=error)
-            if self._failures > _MOST_FAILURES:
-                raise Ended(f"nothing can be handled any more: {describe(error)}") from error
-            time.sleep(_PAUSE)
+            self._fail("what came was not handled", error)
             return False
         self._failures = 0
         return found
+
+    def _fail(self, what: str, error: Exception) -> None:
+        """Log a failure, after which all goes on.
+
+        :raises Ended: when nothing has succeeded for long
+        """
+        self._failures += 1
+        log.warning("%s", what, exc_info=error)
+        if self._failures > _MOST_FAILURES:
+            raise Ended(f"nothing can be handled any more: {describe(error)}") from error
+        time.sleep(_PAUSE)
 
     def _select(
         self, selector: selectors.BaseSelector, seconds: float | None
@@ -147,12 +154,25 @@ class Loop:
         """Return what can be handled, and whether ``children`` is to be called all the same."""
         due = self._wake_after()
         limit = min(math.inf if seconds is None else seconds, due)
-        ready = selector.select(0)
+        ready = self._ready(selector, 0)
         if not ready and limit > 0:
             self._pace.looked(found=False)  # who comes from now on is seen at once
-            ready = selector.select(None if limit == math.inf else limit)
+            ready = self._ready(selector, None if limit == math.inf else limit)
             self._pace.looked(found=False)
-        return [key for key, _ in ready], due < math.inf
+        return ready, due < math.inf
+
+    def _ready(
+        self, selector: selectors.BaseSelector, seconds: float | None
+    ) -> list[selectors.SelectorKey]:
+        """Wait for what can be handled; return none where the kernel does not tell.
+
+        :raises Ended: when it has not told for long
+        """
+        try:
+            return [key for key, _ in selector.select(seconds)]
+        except OSError as error:
+            self._fail("it cannot be told what has come", error)
+            return []
 
     def wait_until(
         self,

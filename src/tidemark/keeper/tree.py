@@ -51,6 +51,9 @@ _SEE_TO = 8
 
 _STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
 
+_ATTEMPTS = 3
+"""So often it is tried to let a thread go on."""
+
 
 class State(Enum):
     """What a thread is doing, as far as ptrace has told."""
@@ -389,13 +392,9 @@ class Tree:
 
     def _let_run(self, thread: Thread) -> None:
         thread.state = State.RUNNING
+        go_on = tracee.listen if thread.group_stop else tracee.resume
         try:
-            if thread.group_stop:
-                tracee.listen(thread.tid)
-            else:
-                tracee.resume(thread.tid)
-        except ProcessGoneError:
-            pass
+            _insist(lambda: go_on(thread.tid))
         except NativeError as error:  # the others are to run all the same
             self._observer.missed(f"thread {thread.tid} was not let run", error)
 
@@ -523,7 +522,7 @@ class Tree:
             if self.frozen and thread.state is not State.LEAVING:
                 # Any stop takes a pending interrupt with it: ptrace_stop() of the kernel.
                 tracee.interrupt(thread.tid)
-            tracee.resume(thread.tid, signal)
+            _insist(lambda: tracee.resume(thread.tid, signal))
 
     def _on_stopped(self, thread: Thread, signal: int) -> None:
         if thread.state is State.LEAVING:
@@ -684,6 +683,19 @@ class Tree:
     def in_order(self) -> Iterator[Process]:
         """Yield the processes by canonical number."""
         yield from sorted(self.processes.values(), key=lambda process: process.number)
+
+
+def _insist(deed: Callable[[], None]) -> None:
+    """Let a thread go on that stands, and would stand for ever where that fails just once.
+
+    :raises NativeError: when it fails again and again
+    """
+    with contextlib.suppress(ProcessGoneError):
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(NativeError):
+                deed()
+                return
+        deed()
 
 
 def _is_traced(tid: int) -> bool:
