@@ -107,8 +107,8 @@ class Checkpoints:
             self._prepare(full=full, most=most_bytes // PAGE_SIZE)
             live.tracking.look_outside(live.tree)
             gc.disable()  # the workload must not stand for that
-            self._stood_since = time.monotonic()
             live.tree.freeze()
+            self._stood_since = live.tree.frozen_at
             answer = self._take(full=full, most=most_bytes // PAGE_SIZE)
         except BaseException:
             self._lose()

@@ -194,6 +194,7 @@ class Tree:
         self.root_ending: Ending | None = None
         self._pace = pace
         self._frozen = False
+        self.frozen_at = 0.0  # when the first thread was told to stop, the last time
         self._observer = observer
         self._options = tracee.options(kill_with_tracer=kill_with_tracer)
         self._other_ended = other_ended
@@ -215,6 +216,8 @@ class Tree:
 
     @frozen.setter
     def frozen(self, frozen: bool) -> None:
+        if frozen and not self._frozen:
+            self.frozen_at = time.monotonic()
         self._frozen = frozen
         self._pace.stands(frozen=frozen)
 
