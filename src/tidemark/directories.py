@@ -210,3 +210,16 @@ def opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def mount_of(path: Path | str) -> str:
+    """Return by which mount a path is reached, as the kernel numbers them in this namespace.
+
+    :raises OSError: when it is not there
+    """
+    descriptor = os.open(path, _PASSING)
+    try:
+        fields = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split()
+        return fields[fields.index("mnt_id:") + 1]
+    finally:
+        os.close(descriptor)

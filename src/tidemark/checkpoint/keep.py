@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemark.checkpoint.series import ForeignError
@@ -13,7 +15,6 @@ from tidemark.native.library import LackingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tidemark.checkpoint.series import Series
     from tidemark.checkpoint.take import Taken
@@ -57,7 +58,7 @@ def keep_last(series: Series, count: int) -> None:
 
 def _parent_of(image: Path) -> Path | None:
     link = open_image(image).link
-    return None if link is None else (image / link).resolve()
+    return None if link is None else Path(os.path.realpath(image / link))
 
 
 def keep_sound(series: Series, count: int, take_in_full: Callable[[], Taken]) -> Taken | None:
@@ -85,7 +86,7 @@ def keep_sound(series: Series, count: int, take_in_full: Callable[[], Taken]) ->
 def _needs(series: Series, last: int, damaged: int) -> bool:
     """Return whether a checkpoint needs another one, or cannot tell, for it is damaged itself."""
     try:
-        needed = {image.path.resolve() for image in open_images(series.image(last))}
+        needed = {Path(os.path.realpath(image.path)) for image in open_images(series.image(last))}
     except ImageError:
         return True
     return series.image(damaged) in needed

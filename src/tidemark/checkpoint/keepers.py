@@ -72,10 +72,10 @@ def _unknown(_: Path, names: Sequence[str]) -> str | None:
 def _foreign(directory: Path, names: Sequence[str]) -> str | None:
     """Return what keeps a directory from being one in which a former version's keeper worked.
 
-    That has left its `keeper.json`, or, once it was told to end, its log alone.
+    That has left its `keeper.json`, which is known by what it says; a log may be anybody's.
     """
     unknown = _unknown(directory, names)
-    if unknown is None and set(names) - {"keeper.log"}:
+    if unknown is None and names:
         try:
             read_keeper(directory / KEEPER_JSON)
         except TidemarkError:

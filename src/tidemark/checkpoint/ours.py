@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tidemark.directories import mount_of
 from tidemark.errors import ImageError
 from tidemark.image.inventory import is_ours
 from tidemark.image.manifest_reader import load_manifest
@@ -68,7 +69,14 @@ def is_one(path: Path, number: int) -> bool:
 
 
 def foreign_in(path: Path) -> str | None:
-    """Return what a checkpoint's directory holds that we have not written; None for nothing."""
+    """Return what a checkpoint's directory holds that we have not written; None for nothing.
+
+    So is what is mounted there: it stands elsewhere, too, and we have made no mount.
+    """
+    for directory in (path, path / IMAGE):
+        with suppress(FileNotFoundError):
+            if mount_of(directory) != mount_of(f"{path.parent}/."):
+                return f"a mount at {directory.name}"
     for name in _names(path):
         if _UNFINISHED.fullmatch(name) and _is(stat.S_ISDIR, path / name):
             foreign = next(_foreign_files(path / name, None), None)

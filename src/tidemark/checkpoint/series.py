@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tidemark.checkpoint.ours import (
@@ -27,7 +28,6 @@ from tidemark.owned import MARK_JSON, Kind, OwnDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Series:
 
     def holds(self, image: Path) -> bool:
         """Return whether ``image`` is one of these checkpoints."""
-        return image.parent.parent.resolve() == self.directory
+        return Path(os.path.realpath(image.parent.parent)) == self.directory
 
     # Writing one
 
@@ -203,7 +203,7 @@ class Series:
     def _was_moved(self, number: int) -> bool:
         """Return whether a link leads to where a checkpoint was moved."""
         path = self._at(number)
-        return path.is_symlink() and is_one(path.resolve(), number)
+        return path.is_symlink() and is_one(Path(os.path.realpath(path)), number)
 
     def _is_ours(self, number: int) -> bool:
         path = self._at(number)

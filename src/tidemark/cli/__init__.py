@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from argparse import ArgumentParser
 from importlib import import_module
@@ -67,7 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :raises SystemExit: from argparse, for wrong arguments, ``--help`` and ``--version``
     """
+    _fill_streams()
     return guard(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _fill_streams() -> None:
+    """Open nothing at all in the place of standard streams that are closed.
+
+    What is opened next would get their numbers, and be written to as if it were one.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _run(words: Sequence[str]) -> int:

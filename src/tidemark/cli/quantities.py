@@ -8,6 +8,9 @@ from argparse import ArgumentTypeError
 from tidemark.directories import MODES
 
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_LARGEST = 1 << 62
+"""More than any machine has: what is larger is the same."""
+
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -45,8 +48,8 @@ def size(text: str) -> int:
     match = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?B)?", text, re.IGNORECASE)
     try:
         if match:
-            return int(float(match[1]) * _BYTES[match[2].upper()])
-    except ValueError:
+            return min(int(float(match[1]) * _BYTES[match[2].upper()]), _LARGEST)
+    except (ValueError, OverflowError):
         pass
     raise ArgumentTypeError(f"{text!r} is no size; give one such as 512M or 2G")
 

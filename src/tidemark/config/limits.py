@@ -56,7 +56,7 @@ class Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             mark = node.start_mark
             raise yaml.constructor.ConstructorError(None, None, str(error), mark) from error
 

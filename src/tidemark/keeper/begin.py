@@ -31,8 +31,9 @@ def begin(live: Live) -> None:
     :raises WorkloadError: when it does not start, does not get ready, or shares no memory
     :raises AttachError: when it cannot be attached to
     """
-    for output in (live.output, live.command_output):
-        output.unlink(missing_ok=True)  # what a former run printed says nothing of this one
+    if live.started or not live.outlives:  # or there is none of ours
+        for output in (live.output, live.command_output):
+            output.unlink(missing_ok=True)  # what a former run printed says nothing of this one
     if live.started:
         _start(live)
         if not live.streams:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tidemark.keeper.aside import Aside
 from tidemark.keeper.births import Births
 from tidemark.keeper.careful import Careful
+from tidemark.keeper.launch import OWNER_VARIABLE
 from tidemark.keeper.loop import Loop
 from tidemark.keeper.mishaps import Mishaps, describe
 from tidemark.keeper.pace import Pace
@@ -17,6 +18,7 @@ from tidemark.keeper.quantum import Command, StepSocket
 from tidemark.keeper.trackers import AUTO, choose_tracker
 from tidemark.keeper.tracking import Tracking
 from tidemark.keeper.tree import Ending, Tree
+from tidemark.keeper.watched import VARIABLE as WATCHDOG_VARIABLE
 from tidemark.keeper.watched import Watched
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ class Live:
         self.output = directory / "output.log"
         self.command_output = directory / "command.log"
         self.started = workload.run is not None
-        self.env = {**os.environ, **workload.env}
+        ours = {OWNER_VARIABLE, WATCHDOG_VARIABLE}
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
+        self.env = {**kept, **workload.env}
         self.limits = _lift_file_limit()
         self.hold = workload.hold
         self.mishaps = Mishaps()

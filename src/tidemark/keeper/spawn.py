@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FAILED = 127
+_LAST_STREAM = 2
 
 _CHANGED = (
     *(signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP),  # by the keeper's loop
@@ -115,6 +116,8 @@ def _become(streams: Streams, inherit: Sequence[int]) -> None:
     signal.set_wakeup_fd(-1)
     for target, source in enumerate(streams.open()):
         os.dup2(source, target)
+        if source > _LAST_STREAM:
+            os.set_inheritable(source, False)  # who waits for its end waits for the program alone
     for descriptor in inherit:
         os.set_inheritable(descriptor, True)
 

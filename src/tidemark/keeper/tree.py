@@ -437,8 +437,10 @@ class Tree:
                 self.settle(LEAVE_SECONDS)  # what our interrupts have ended is to be made again
         self.pump()
         for thread in self.threads.values():
-            with contextlib.suppress(NativeError):
-                tracee.detach(thread.tid)
+            # One that runs may have come to stand for a signal meanwhile, and would lose that.
+            if thread.state in {State.STOPPED, State.LAST}:
+                with contextlib.suppress(NativeError):
+                    tracee.detach(thread.tid)
         self.processes.clear()
         self.threads.clear()
         self.frozen = False
@@ -546,6 +548,8 @@ class Tree:
             thread.state = State.VFORKING
         if event.child in self._early or event.child in self.threads:
             self._early.discard(event.child)
+            self._resume(thread)
+        elif not event.child:  # the maker was killed before it could be asked for its child
             self._resume(thread)
         else:
             self._expected[event.child] = thread
