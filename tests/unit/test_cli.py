@@ -116,3 +116,16 @@ def test_a_path_of_any_bytes_is_printed_as_it_is(tmp_path: Path) -> None:
         env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"},
     )
     assert done.stdout.startswith(os.fsencode(directory) + b": sound")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", "<&- >&- 2>&-"])
+def test_a_verb_ends_well_though_its_streams_are_closed(closed: str, tmp_path: Path) -> None:
+    program = "import sys; from tidemark.cli import main; sys.exit(main(['status']))"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", program],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -70,6 +70,10 @@ def with_app(**keys: object) -> dict[str, Any]:
             "a:\n  b: 2024-13-45\n",
             "c.yaml: line 2 is not valid YAML: month must be in 1..12",
         ),
+        (
+            "a:\n  b: !!timestamp 99999-99-99\n",
+            "c.yaml: line 2 is not valid YAML: 'NoneType' object has no attribute 'groupdict'",
+        ),
         ("a: 1\nb: \x07\n", "c.yaml: line 2 holds a character that YAML does not allow; remove it"),
         (b"a: \xff\n", "c.yaml: is not UTF-8 text: byte 4 is wrong; save it as UTF-8"),
     ],

@@ -25,7 +25,15 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0", 0), ("10", 10), ("4K", 4096), ("1.5GiB", 3 << 29), ("2mb", 2 << 20), ("1T", 1 << 40)],
+    [
+        ("0", 0),
+        ("10", 10),
+        ("4K", 4096),
+        ("1.5GiB", 3 << 29),
+        ("2mb", 2 << 20),
+        ("1T", 1 << 40),
+        ("9" * 40, 1 << 62),
+    ],
 )
 def test_a_size_is_read_in_powers_of_1024(text: str, value: int) -> None:
     assert size(text) == value

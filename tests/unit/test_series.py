@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,23 @@ def test_an_image_with_a_foreign_file_is_not_merged(
         assert series.numbers() == [0, 1, 2, 3]
         check_image(series.image(3))
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("name", ["000001", "000001/image"])
+def test_what_is_mounted_in_a_series_is_not_emptied(tmp_path: Path, name: str) -> None:
+    with fill(Series(tmp_path / "series"), 4) as series:
+        place, archive = tmp_path / "series" / name, tmp_path / "archive"
+        shutil.copytree(place, archive, symlinks=True)
+        before = sorted(path.name for path in archive.rglob("*"))
+        subprocess.run(["mount", "--bind", archive, place], check=True)
+        try:
+            with pytest.raises(ForeignError, match="a mount"):
+                keep_last(series, 1)  # this one needs the one before
+            assert series.numbers() == [0, 1, 2, 3]
+            assert sorted(path.name for path in archive.rglob("*")) == before
+        finally:
+            subprocess.run(["umount", place], check=True)
 
 
 def unwanted() -> Taken:

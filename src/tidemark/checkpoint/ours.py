@@ -68,6 +68,10 @@ def is_one(path: Path, number: int) -> bool:
         return False
 
 
+MOUNT = "a mount"
+"""What is foreign where something is mounted on a checkpoint, or on its image."""
+
+
 def foreign_in(path: Path) -> str | None:
     """Return what a checkpoint's directory holds that we have not written; None for nothing.
 
@@ -76,7 +80,7 @@ def foreign_in(path: Path) -> str | None:
     for directory in (path, path / IMAGE):
         with suppress(FileNotFoundError):
             if mount_of(directory) != mount_of(f"{path.parent}/."):
-                return f"a mount at {directory.name}"
+                return MOUNT
     for name in _names(path):
         if _UNFINISHED.fullmatch(name) and _is(stat.S_ISDIR, path / name):
             foreign = next(_foreign_files(path / name, None), None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from tidemark.checkpoint.ours import (
     IMAGE,
+    MOUNT,
     first_foreign,
     foreign_in,
     is_one,
@@ -146,7 +147,7 @@ class Series:
         :raises TidemarkError: as :func:`tidemark.image.squash.squash`
         """
         foreign = self._foreign_in(number)
-        if foreign is not None and foreign.startswith(f"{IMAGE}/"):
+        if foreign is not None and (foreign == MOUNT or foreign.startswith(f"{IMAGE}/")):
             raise ForeignError(self._told(number, foreign))
         beside = self._own.within / f"squashed-{number}"
         squash(self.image(number), beside, self.spares, mode=self.mode, home=self._at(number))
