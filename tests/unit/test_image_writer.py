@@ -17,12 +17,14 @@ import pytest
 from image_fixture import VOUCHED, Content, pages_of, small_chain, write
 
 from tidemark.cli import show
-from tidemark.errors import ImageError, StorageError
+from tidemark.errors import ImageError, StorageError, UnsupportedError
 from tidemark.image.chain import Chain
 from tidemark.image.check import check_image
 from tidemark.image.manifest_reader import load_manifest
+from tidemark.image.pagemap import MAX_PAGES
 from tidemark.image.staging import remove_leftovers
 from tidemark.image.writer import RegionDump, write_image
+from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, ShortReadError
 from tidemark.native.pages import Source, hash_of
 
@@ -319,6 +321,23 @@ def test_a_dump_of_criu_s_cannot_be_a_parent(tmp_path: Path) -> None:
     case = Path(__file__).parents[1] / "data/criu/criu-4.2/a-stock"
     with pytest.raises(ImageError, match=r"a-stock/manifest.json is missing"):
         write(tmp_path / "image", {975: Content({}, [0])}, case)
+
+
+def test_a_region_that_no_image_can_hold_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    pages = MAX_PAGES + 1
+    nothing = Bitmap(pages)
+    region = RegionDump(
+        number=1,
+        kind="memfd",
+        pages=pages,
+        present=nothing,
+        in_parent=nothing,
+        source=Source([]),
+        account=VOUCHED,
+    )
+    with pytest.raises(UnsupportedError, match=rf"holds up to {MAX_PAGES} of one"):
+        write_image(tmp_path / "x", [region], workload="w", epoch=0, tracker="t", parent=None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_beyond_its_region_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tidemark.directories import PRIVATE
-from tidemark.errors import ImageError
+from tidemark.errors import ImageError, UnsupportedError
 from tidemark.files import open_new, sync_directory
 from tidemark.image.inventory import inventory_bytes
 from tidemark.image.manifest import (
@@ -22,7 +22,7 @@ from tidemark.image.manifest import (
     file_record,
 )
 from tidemark.image.names import INVENTORY, MANIFEST, PARENT, pagemap_name, pages_name
-from tidemark.image.pagemap import write_pagemap
+from tidemark.image.pagemap import MAX_PAGES, write_pagemap
 from tidemark.image.staging import staged
 from tidemark.native.bitmap import Bitmap
 from tidemark.native.library import PAGE_SIZE, writing
@@ -79,11 +79,13 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
     :param mode: the permissions of its files: what they hold is the workload's memory
     :param becomes: the name that the caller will give it; the link to the parent leads from there
     :param was_read: called when all content was read; where it raises, there is no image
+    :raises UnsupportedError: for a region that is longer than an image can say
     :raises StorageError: when ``target`` holds something, or cannot be written
     :raises ImageError: when a page is to be left to a parent that lacks it
     :raises tidemark.native.library.NativeError: when a page cannot be read
     """
     regions = sorted(regions, key=lambda region: region.number)
+    _verify_lengths(regions)
     becomes = becomes or target
     link = _prove(regions, parent, becomes)
     with writing(becomes), staged(target, mode) as staging:
@@ -106,6 +108,15 @@ def write_image(  # noqa: PLR0913 - all of it goes into the manifest as it is
         _write_file(staging / MANIFEST, dump_manifest(manifest), mode)
         sync_directory(staging)
     return manifest
+
+
+def _verify_lengths(regions: Sequence[RegionDump]) -> None:
+    for region in regions:
+        if region.pages > MAX_PAGES:
+            raise UnsupportedError(
+                f"region {region.number} ({region.kind}) is {region.pages} pages long, and an "
+                f"image holds up to {MAX_PAGES} of one; have the program make it shorter"
+            )
 
 
 def _prove(regions: Sequence[RegionDump], parent: Chain | None, target: Path) -> ParentLink | None:
