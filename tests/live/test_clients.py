@@ -34,9 +34,9 @@ def peers(kept: Kept) -> Iterator[contextlib.ExitStack]:
 def connect(kept: Kept, peers: contextlib.ExitStack) -> socket.socket:
     """Return a connection to the keeper, to say anything on."""
     peer = peers.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-    peer.settimeout(PATIENCE)
     with SocketPath(kept.stage.directory / kept.stage.keeper["socket"]) as address:
-        peer.connect(address)
+        peer.connect(address)  # with a time limit it fails where the queue is full for a moment
+    peer.settimeout(PATIENCE)
     return peer
 
 
