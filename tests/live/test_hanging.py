@@ -71,8 +71,12 @@ def wait_for_end(kept: Kept) -> str:
 
 # Clients
 
+stopped_or_asleep = pytest.mark.parametrize(
+    "how", [signal.SIGSTOP, signal.SIGCONT], ids=["stopped", "asleep"]
+)
 
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGCONT], ids=["stopped", "asleep"])
+
+@stopped_or_asleep
 def test_a_client_for_whom_it_stands_has_no_longer_than_it_may(
     kept: Kept, how: signal.Signals
 ) -> None:
@@ -108,7 +112,7 @@ def test_what_was_read_while_the_workload_ran_again_becomes_no_checkpoint(kept: 
     assert kept.take().full
 
 
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGCONT], ids=["stopped", "asleep"])
+@stopped_or_asleep
 def test_a_client_that_falls_silent_keeps_no_other_from_a_checkpoint(
     kept: Kept, how: signal.Signals
 ) -> None:
